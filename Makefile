@@ -1,0 +1,117 @@
+# Everything a developer types.  `make demo` and `make test` need nothing but Python (>= 3.10) and OpenSSH's client.
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+# More arguments for pytest: make test TESTS=tests/execo/test_process.py PYTEST_ARGS=-x
+TESTS ?= tests
+PYTEST_ARGS ?=
+
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+PROJECTS = execo/pyproject.toml $(wildcard execo_engine/pyproject.toml execo_engine/setup.py execo_g5k/pyproject.toml execo_g5k/setup.py)
+EDITABLE = -e ./execo_engine -e ./execo_g5k
+CHECK_TOOLS = 'build>=1.2' 'mypy>=1.14' 'ruff>=0.9' types-paramiko types-requests types-simplejson types-setuptools
+DOC_TOOLS = 'sphinx>=7.3'
+SYSTEM_PACKAGES = iproute2 openssh-client openssh-server procps python3-venv util-linux
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test develop check doc bench wheels check-wheels system-deps clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo           20 ssh hosts of this machine, driven in parallel'
+	@echo 'make test           the tests; says what it skipped, and how to get it'
+	@echo 'make develop        editable installs of the three packages and all tools in $(VENV)'
+	@echo 'make check          ruff, mypy --strict, layers'
+	@echo 'make doc            the documentation, in doc/_build/html'
+	@echo 'make bench          the benchmarks, in bench/results'
+	@echo 'make wheels         sdists and wheels, in dist'
+	@echo 'make check-wheels   the tests against wheels installed in a fresh environment'
+	@echo 'make system-deps    Debian packages that some tests need'
+	@echo 'make clean          remove what these made'
+
+# The environment, in stages, so that a first look installs little.
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo 'Python 3.10 or later is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo '$(PYTHON) cannot make virtual environments with pip.' >&2; \
+	      echo 'On Debian and Ubuntu: apt-get install python3-venv (or make system-deps)' >&2; exit 1; }
+	$(PYTHON) -m venv '$(VENV)'
+	@touch '$@'
+
+$(VENV)/.demo: $(VENV)/.made $(PROJECTS)
+	$(PIP) install -q -e './execo[localcluster]'
+	@touch '$@'
+
+$(VENV)/.test: $(VENV)/.demo
+	$(PIP) install -q -e './execo[localcluster,test]' $(EDITABLE)
+	@touch '$@'
+
+$(VENV)/.check: $(VENV)/.test
+	$(PIP) install -q $(CHECK_TOOLS)
+	@touch '$@'
+
+$(VENV)/.doc: $(VENV)/.test
+	$(PIP) install -q $(DOC_TOOLS)
+	@touch '$@'
+
+develop: $(VENV)/.check $(VENV)/.doc
+	@echo 'ready: . $(BIN)/activate'
+
+demo: $(VENV)/.demo
+	$(BIN)/python doc/code_samples/demo.py
+
+# Serial tests measure; they run apart.  5 is pytest's exit code when no test was selected.
+test: $(VENV)/.test
+	@mkdir -p build && rm -f build/skipped
+	@status=0; export EXECO_SKIP_FILE='$(CURDIR)/build/skipped'; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not serial' $(PYTEST_ARGS) $(TESTS) || status=$$?; \
+	[ $$status -ne 5 ] || status=0; \
+	$(BIN)/python -m pytest -m serial $(PYTEST_ARGS) $(TESTS) || { code=$$?; [ $$code -eq 5 ] || status=$$code; }; \
+	[ ! -s build/skipped ] || { echo 'In both runs:'; sort -u build/skipped; }; \
+	[ $$status -eq 0 ] || echo 'make test: FAILED'; exit $$status
+
+check: $(VENV)/.check
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy --python-version 3.10
+	$(BIN)/python -m mypy --python-version 3.13
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+doc: $(VENV)/.doc
+	@[ -e doc/conf.py ] || { echo 'no doc/conf.py' >&2; exit 1; }
+	$(BIN)/python -m sphinx -W --keep-going -q -b html doc doc/_build/html
+	@echo 'doc/_build/html/index.html'
+
+bench: $(VENV)/.demo
+	PYTHON='$(BIN)/python' bench/run.sh
+
+# Each wheel is made from its sdist, which has no sibling folder, and so asks for exactly this version.
+wheels: $(VENV)/.check
+	rm -rf dist && mkdir -p build
+	for package in execo execo_engine execo_g5k; do \
+	    $(BIN)/python -m build --no-isolation --outdir dist ./$$package >build/wheels.log 2>&1 || { cat build/wheels.log; exit 1; }; \
+	done
+	@ls dist
+
+# Outside of the source tree, with EXECO_INSTALLED=1: the run stops at once if it would test anything but the installed copies.
+check-wheels: wheels
+	rm -rf build/check-wheels && mkdir -p build/check-wheels/elsewhere
+	$(BIN)/python -m venv build/check-wheels/venv
+	set -- dist/execo-*.whl && build/check-wheels/venv/bin/python -m pip --disable-pip-version-check install -q \
+	    --find-links dist "$$1[localcluster,test]" dist/execo_engine-*.whl dist/execo_g5k-*.whl
+	cd build/check-wheels/elsewhere && EXECO_INSTALLED=1 ../venv/bin/python -m pytest -c ../../../pyproject.toml \
+	    --rootdir ../../.. -n $(WORKERS) --dist loadfile -m 'not serial' $(PYTEST_ARGS) $(addprefix ../../../,$(TESTS))
+
+system-deps:
+	@command -v apt-get >/dev/null || { echo 'no apt-get: install $(SYSTEM_PACKAGES) by other means' >&2; exit 1; }
+	@sudo=; [ "$$(id -u)" -eq 0 ] || sudo=sudo; set -x; \
+	$$sudo apt-get -q update && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $(SYSTEM_PACKAGES)
+
+clean:
+	rm -rf '$(VENV)' .tox build dist doc/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+	    *.egg-info execo/*.egg-info execo_engine/*.egg-info execo_g5k/*.egg-info
+	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,80 @@
+"""What the machine must have for a test: `require("sshd")`, or the marker `@pytest.mark.requires("sshd")`.
+
+Each entry says whether the machine has it, and how to get it.  The reason of the skip is one line, the same for all
+tests that lack the same thing, so that the end of the run can list it once.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+"""Where servers are: the PATH of a plain user often lacks the sbin folders."""
+
+
+class Requirement(NamedTuple):
+    """One thing that a test may need."""
+
+    available: Callable[[], bool]
+    reason: str
+
+
+def has_program(name: str) -> bool:
+    """Whether this program is installed, also in the sbin folders."""
+    return shutil.which(name, path=SYSTEM_PATH) is not None
+
+
+def _can_make_namespaces() -> bool:
+    if os.geteuid() != 0 or not (has_program("ip") and has_program("unshare")):
+        return False
+    # A container's root may not be allowed to; only a try tells.
+    tried = subprocess.run(
+        ["unshare", "--net", "--uts", "--pid", "--mount", "--fork", "true"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    return tried.returncode == 0
+
+
+def _program(name: str, package: str) -> Requirement:
+    return Requirement(lambda: has_program(name), f"no {name} ({package}): make system-deps")
+
+
+REQUIREMENTS: dict[str, Requirement] = {
+    "ssh": _program("ssh", "openssh-client"),
+    "scp": _program("scp", "openssh-client"),
+    "sshd": _program("sshd", "openssh-server"),
+    "ip": _program("ip", "iproute2"),
+    "ps": _program("ps", "procps"),
+    "script": _program("script", "bsdutils"),
+    "root": Requirement(lambda: os.geteuid() == 0, "not root: run the tests as root"),
+    "namespaces": Requirement(
+        _can_make_namespaces, "no network namespaces (root, iproute2, util-linux): make system-deps, and run as root"
+    ),
+    "paramiko": Requirement(
+        lambda: importlib.util.find_spec("paramiko") is not None, "no paramiko: pip install 'execo[localcluster]'"
+    ),
+    "ipython": Requirement(lambda: importlib.util.find_spec("IPython") is not None, "no IPython: pip install ipython"),
+}
+
+
+@functools.cache
+def available(name: str) -> bool:
+    """Whether the machine has it; asked once in a run."""
+    if name not in REQUIREMENTS:
+        raise LookupError(f"unknown requirement {name!r}; known are {', '.join(sorted(REQUIREMENTS))}")
+    return REQUIREMENTS[name].available()
+
+
+def require(*names: str) -> None:
+    """Skip the test unless the machine has all of these."""
+    for name in names:
+        if not available(name):
+            pytest.skip(REQUIREMENTS[name].reason)

@@ -1,0 +1,182 @@
+"""The order of the layers: a file imports only from files above it, and from the standard library.
+
+Imports inside functions count; imports under `if TYPE_CHECKING:` do not, for they never run.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+# Lowest first.  A file that is not named has the place of its folder.
+EXECO_LAYERS = """
+_version
+config
+exception
+log
+time_utils
+utils
+hostset
+host
+substitutions
+_ssh_failure
+ssh_utils
+report
+_conductor
+_conductor.mailbox
+_conductor.timers
+_conductor.spawn
+_conductor.reap
+_conductor.streams
+_conductor.watchdog
+_conductor.handlers
+_conductor.run
+_conductor.loop
+conductor
+_process
+_process.state
+_process.output
+_process.expect
+_process.observers
+_process.base
+_process.local
+_process.ssh
+_process.serial
+process
+_action
+_action.base
+_action.remote
+_action.copy
+_action.compose
+_action.factory
+action
+_localcluster
+localcluster
+__init__
+""".split()
+
+# What a package may import beside the standard library and itself.
+ALLOWED = {
+    "execo": {"paramiko"},
+    "execo_engine": {"execo", "simplejson"},
+    "execo_g5k": {"execo", "requests", "simplejson", "matplotlib", "networkx", "psycopg2", "keyring"},
+}
+
+
+def _package_folder(package: str) -> Path:
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+def _modules(package: str) -> dict[str, Path]:
+    """{name inside the package: file}; the façade of a folder has the folder's name."""
+    folder = _package_folder(package)
+    found = {}
+    for file in sorted(folder.rglob("*.py")):
+        inside = file.relative_to(folder).with_suffix("")
+        if inside.parts[0] in ("setup", "build"):           # not part of the package: its build
+            continue
+        parts = inside.parts[:-1] if inside.name == "__init__" and len(inside.parts) > 1 else inside.parts
+        found[".".join(parts)] = file
+    return found
+
+
+def _imports(package: str, module: str, tree: ast.Module, is_package: bool) -> Iterator[str]:
+    """Absolute names of what the file imports: `execo.log`, `execo.log.logger`, `os`."""
+    def walk(node: ast.AST) -> Iterator[ast.AST]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                for alternative in child.orelse:
+                    yield alternative
+                    yield from walk(alternative)
+                continue
+            yield child
+            yield from walk(child)
+
+    here = [package] if module == "__init__" else [package, *module.split(".")]
+    if not is_package:
+        here = here[:-1]
+    for node in walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            base = base + (node.module.split(".") if node.module else [])
+            for alias in node.names:
+                yield ".".join([*base, alias.name])
+
+
+def _imported_modules(package: str, module: str, file: Path) -> Iterator[tuple[str, str]]:
+    """(top-level package, module inside it) for each import; the module is "" for other packages."""
+    modules = _modules(package)
+    tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    for name in _imports(package, module, tree, file.name == "__init__.py"):
+        top, _, inside = name.partition(".")
+        if top != package:
+            yield top, ""
+            continue
+        parts = inside.split(".") if inside else []
+        while parts and ".".join(parts) not in modules:     # the last part may be a name in the module
+            parts.pop()
+        yield top, ".".join(parts) or "__init__"
+
+
+def _rank(module: str) -> int:
+    parts = module.split(".")
+    while parts and ".".join(parts) not in EXECO_LAYERS:
+        parts.pop()
+    assert parts, f"execo/{module}: give it a place in EXECO_LAYERS"
+    return EXECO_LAYERS.index(".".join(parts))
+
+
+def _cases() -> list[tuple[str, str]]:
+    return [(package, module) for package in ALLOWED for module in _modules(package)]
+
+
+@pytest.mark.parametrize(("package", "module"), _cases(), ids=str)
+def test_a_file_imports_only_from_lower_layers(package: str, module: str) -> None:
+    wrong = []
+    for top, inside in _imported_modules(package, module, _modules(package)[module]):
+        if top != package:
+            if top not in sys.stdlib_module_names and top not in ALLOWED[package]:
+                wrong.append(f"{top} is neither in the standard library nor in ALLOWED[{package!r}]")
+        elif package == "execo" and _rank(inside) > _rank(module):
+            wrong.append(f"execo.{inside} is above it")
+    assert not wrong, f"{package}.{module} imports what it must not:\n" + "\n".join(wrong)
+
+
+def test_the_table_of_layers_names_no_file_twice() -> None:
+    assert len(set(EXECO_LAYERS)) == len(EXECO_LAYERS)
+
+
+def test_every_file_of_execo_that_the_table_names_is_there_or_optional() -> None:
+    optional = {"_localcluster", "_ssh_failure"}
+    missing = set(EXECO_LAYERS) - set(_modules("execo")) - optional
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    ("source", "imported"),
+    [
+        ("import os.path", {("os", "")}),
+        ("from ..log import logger", {("execo", "log")}),
+        ("from . import timers", {("execo", "_conductor.timers")}),
+        ("from .timers import Timers", {("execo", "_conductor.timers")}),
+        ("from execo import process", {("execo", "process")}),
+        ("import execo", {("execo", "__init__")}),
+        ("def f():\n    from execo.action import Remote", {("execo", "action")}),
+        ("if TYPE_CHECKING:\n    from execo.action import Remote", set()),
+        ("if TYPE_CHECKING:\n    pass\nelse:\n    import paramiko", {("paramiko", "")}),
+    ],
+)
+def test_imports_are_found_wherever_they_are(source: str, imported: set[tuple[str, str]], tmp_path: Path) -> None:
+    file = tmp_path / "loop.py"
+    file.write_text(source)
+    assert set(_imported_modules("execo", "_conductor.loop", file)) == imported

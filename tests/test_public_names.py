@@ -1,0 +1,105 @@
+"""The public names: our own list of what the packages promise."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pickle
+
+import pytest
+
+# {public module: what it must offer}.  What is not here may change.
+PUBLIC = {
+    "execo.config": """
+        SSH SCP TAKTUK CHAINPUT configuration default_connection_params make_default_connection_params
+        make_connection_params load_configuration get_user_config_filename checktty
+    """,
+    "execo.exception": "ProcessesFailed ActionsFailed",
+    "execo.log": "logger style",
+    "execo.time_utils": """
+        get_seconds get_unixts format_date format_unixts format_duration format_seconds sleep Timer
+        timedelta_to_seconds datetime_to_unixts unixts_to_datetime numeric_date_to_unixts
+        numeric_duration_to_seconds str_date_to_unixts str_duration_to_seconds
+    """,
+    "execo.utils": """
+        comma_join compact_output str_from_cmdline name_from_cmdline checked_min intr_event_wait
+        non_retrying_intr_cond_wait memoize do_once get_port singleton_to_collection is_string
+    """,
+    "execo.hostset": "expand fold",
+    "execo.host": "Host get_hosts_list get_unique_hosts_list get_hosts_set",
+    "execo.substitutions": "remote_substitute get_caller_context",
+    "execo.ssh_utils": """
+        get_ssh_command get_scp_command get_taktuk_connector_command get_ssh_scp_auth_options
+        get_rewritten_host_address
+    """,
+    "execo.report": "Report",
+    "execo.conductor": "the_conductor debug_dump_processes debug_dump_threads debug_toggle_thread",
+    "execo.process": """
+        STDOUT STDERR stream_name ProcessLifecycleHandler ProcessOutputHandler ExpectOutputHandler
+        handle_process_output ProcessBase Process SshProcess PortForwarder Serial SerialSsh get_process
+        port_forwarder_stderr_handler add_process_observer
+    """,
+    "execo.action": """
+        Action ActionLifecycleHandler ActionNotificationProcessLH ParallelSubActionLH SequentialSubActionLH
+        Local Remote RemoteSerial Put Get ParallelActions SequentialActions
+        wait_any_actions wait_all_actions filter_bad_hosts
+        ActionFactory default_action_factory get_remote get_fileput get_fileget
+    """,
+    "execo.localcluster": "LocalCluster",
+    "execo_engine": "__version__",
+    "execo_g5k": "__version__",
+}
+
+# `from execo import *` in a script gives these.
+TOP_LEVEL = """
+    Action ActionLifecycleHandler ActionsFailed ExpectOutputHandler Get Host Local ParallelActions PortForwarder
+    Process ProcessLifecycleHandler ProcessOutputHandler ProcessesFailed Put Remote RemoteSerial Report
+    SequentialActions Serial SerialSsh SshProcess Timer
+    SSH SCP TAKTUK CHAINPUT STDOUT STDERR
+    configuration default_connection_params logger sleep format_date format_duration get_seconds
+    default_action_factory get_remote get_fileput get_fileget get_process
+    filter_bad_hosts wait_any_actions wait_all_actions
+    action conductor config exception host log process report ssh_utils substitutions time_utils utils
+""".split()
+
+
+@pytest.mark.parametrize("module_name", PUBLIC)
+def test_a_public_module_offers_its_names(module_name: str) -> None:
+    module = importlib.import_module(module_name)
+    assert [name for name in PUBLIC[module_name].split() if not hasattr(module, name)] == []
+    assert [name for name in PUBLIC[module_name].split() if name not in module.__all__] == []
+
+
+@pytest.mark.parametrize("module_name", [*PUBLIC, "execo"])
+def test_all_lists_only_what_exists_and_only_once(module_name: str) -> None:
+    module = importlib.import_module(module_name)
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+    assert len(module.__all__) == len(set(module.__all__))
+
+
+@pytest.mark.parametrize("module_name", PUBLIC)
+def test_a_class_carries_a_public_path_that_leads_back_to_it(module_name: str) -> None:
+    module = importlib.import_module(module_name)
+    for name in module.__all__:
+        value = getattr(module, name)
+        if not inspect.isclass(value):
+            continue
+        home = importlib.import_module(value.__module__)
+        assert not any(part.startswith("_") for part in value.__module__.split(".")), f"{name}: {value.__module__}"
+        assert getattr(home, value.__qualname__) is value
+        assert pickle.loads(pickle.dumps(value)) is value
+
+
+@pytest.mark.parametrize("module_name", [name for name in PUBLIC if "." in name])
+def test_a_function_carries_a_public_path(module_name: str) -> None:
+    module = importlib.import_module(module_name)
+    private = [f"{name}: {value.__module__}" for name in module.__all__
+               if inspect.isfunction(value := getattr(module, name))
+               and any(part.startswith("_") for part in value.__module__.split("."))]
+    assert private == []
+
+
+def test_star_import_gives_what_scripts_use() -> None:
+    namespace: dict[str, object] = {}
+    exec("from execo import *", namespace)
+    assert [name for name in TOP_LEVEL if name not in namespace] == []
