@@ -1,0 +1,1 @@
+"""Processes as objects: `execo.process` is the public face."""
