@@ -1,0 +1,57 @@
+"""execo: local and remote Unix processes, thousands at once, as objects of a Python script.
+
+`Process` and `SshProcess` are single processes, `Remote`, `Put`, `Get` and their like groups of them; `Report` shows how they went.
+Importing starts no thread and no process.
+"""
+
+from __future__ import annotations
+
+from . import action, conductor, config, exception, host, hostset, log, process, report, ssh_utils, substitutions, time_utils, utils
+from ._version import __version__
+from .action import (
+    Action,
+    ActionLifecycleHandler,
+    Get,
+    Local,
+    ParallelActions,
+    Put,
+    Remote,
+    RemoteSerial,
+    SequentialActions,
+    default_action_factory,
+    filter_bad_hosts,
+    get_fileget,
+    get_fileput,
+    get_remote,
+    wait_all_actions,
+    wait_any_actions,
+)
+from .config import CHAINPUT, SCP, SSH, TAKTUK, configuration, default_connection_params
+from .exception import ActionsFailed, ProcessesFailed
+from .host import Host
+from .log import logger
+from .process import (
+    STDERR,
+    STDOUT,
+    ExpectOutputHandler,
+    PortForwarder,
+    Process,
+    ProcessLifecycleHandler,
+    ProcessOutputHandler,
+    Serial,
+    SerialSsh,
+    SshProcess,
+    get_process,
+)
+from .report import Report
+from .time_utils import Timer, format_date, format_duration, get_seconds, get_unixts, sleep
+
+__all__ = [
+    "CHAINPUT", "SCP", "SSH", "STDERR", "STDOUT", "TAKTUK", "Action", "ActionLifecycleHandler", "ActionsFailed", "ExpectOutputHandler",
+    "Get", "Host", "Local", "ParallelActions", "PortForwarder", "Process", "ProcessLifecycleHandler", "ProcessOutputHandler",
+    "ProcessesFailed", "Put", "Remote", "RemoteSerial", "Report", "SequentialActions", "Serial", "SerialSsh", "SshProcess", "Timer",
+    "__version__", "action", "conductor", "config", "configuration", "default_action_factory", "default_connection_params", "exception",
+    "filter_bad_hosts", "format_date", "format_duration", "get_fileget", "get_fileput", "get_process", "get_remote", "get_seconds",
+    "get_unixts", "host", "hostset", "log", "logger", "process", "report", "sleep", "ssh_utils", "substitutions", "time_utils", "utils",
+    "wait_all_actions", "wait_any_actions",
+]

@@ -1,0 +1,1 @@
+"""Groups of processes as objects: `execo.action` is the public face."""
