@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import traceback
 import weakref
 
@@ -460,8 +459,3 @@ def _call_guarded(call: Callable[[Any], None], process: ProcessBase) -> None:
         call(process)
     except (Exception, SystemExit):     # sys.exit() in a handler ends nobody
         logger.exception("exception in a life cycle handler of %s:", process)
-
-
-def now() -> float:
-    """Unix seconds."""
-    return time.time()

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from kinds import require_kind
 from requirements import require
 
-from execo._localcluster import tools
 from execo.localcluster import LocalCluster
 
 
 def _require_sshd() -> None:
-    require("ssh", "scp", "sshd")
-    if problem := tools.sshd_problem(tools.find_tool("sshd")):
-        pytest.skip(f"sshd cannot serve this user: {problem}")
+    require("ssh", "scp")
+    require_kind("sshd")
 
 
 @pytest.fixture(scope="session")

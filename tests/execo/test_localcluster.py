@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from kinds import KINDS, require_kind
 from requirements import require
 
-from execo._localcluster import tools
 from execo.host import Host
 from execo.localcluster import LocalCluster
 from execo.ssh_utils import get_scp_command, get_ssh_command
@@ -25,17 +25,6 @@ from execo.ssh_utils import get_scp_command, get_ssh_command
 pytestmark = pytest.mark.requires("ssh")
 _T = TypeVar("_T")
 TOKEN = "LOCALCLUSTER_TEST"
-KINDS: dict[str, dict[str, Any]] = {
-    "sshd": {"server": "sshd"},
-    "paramiko": {"server": "paramiko"},
-    "namespaces": {"isolation": "namespaces"},
-}
-
-
-def require_kind(kind: str) -> None:
-    require(kind)
-    if kind == "sshd" and (problem := tools.sshd_problem(tools.find_tool("sshd"))):
-        pytest.skip(f"sshd cannot serve this user: {problem}")
 
 
 @pytest.fixture(scope="module", params=list(KINDS))

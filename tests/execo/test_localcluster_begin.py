@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kinds import KINDS, require_kind
 from requirements import require
 
 import execo
@@ -24,17 +25,6 @@ from execo.ssh_utils import get_ssh_command
 
 pytestmark = pytest.mark.requires("ssh")
 SOURCE = str(Path(execo.__file__).resolve().parent.parent)
-KINDS: dict[str, dict[str, Any]] = {
-    "sshd": {"server": "sshd"},
-    "paramiko": {"server": "paramiko"},
-    "namespaces": {"isolation": "namespaces"},
-}
-
-
-def require_kind(kind: str) -> None:
-    require(kind)
-    if kind == "sshd" and (problem := tools.sshd_problem(tools.find_tool("sshd"))):
-        pytest.skip(f"sshd cannot serve this user: {problem}")
 
 
 @pytest.fixture(params=list(KINDS))

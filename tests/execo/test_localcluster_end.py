@@ -12,10 +12,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
-from requirements import require
+from kinds import KINDS, require_kind
 
 from execo._localcluster import tools
 from execo.localcluster import LocalCluster
@@ -24,11 +24,6 @@ from execo.ssh_utils import get_ssh_command
 pytestmark = pytest.mark.requires("ssh")
 _T = TypeVar("_T")
 TOKEN = "LOCALCLUSTER_TEST"
-KINDS: dict[str, dict[str, Any]] = {
-    "sshd": {"server": "sshd"},
-    "paramiko": {"server": "paramiko"},
-    "namespaces": {"isolation": "namespaces"},
-}
 # Each is run in a session, and each would run for a long time.  The last replaces itself all the time, some minutes at most: were it
 # to survive a failed test, nobody could find it.
 STUBBORN = {
@@ -39,12 +34,6 @@ STUBBORN = {
     "relay": """export LEFT=9999 RELAY='sleep 0.01; LEFT=$((LEFT-1)); [ $LEFT = 0 ] || sh -c "$RELAY" & exit';"""
     """ setsid sh -c "$RELAY" </dev/null >/dev/null 2>&1 &""",
 }
-
-
-def require_kind(kind: str) -> None:
-    require(kind)
-    if kind == "sshd" and (problem := tools.sshd_problem(tools.find_tool("sshd"))):
-        pytest.skip(f"sshd cannot serve this user: {problem}")
 
 
 @pytest.fixture(params=list(KINDS))
