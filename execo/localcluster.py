@@ -26,6 +26,9 @@ network namespace without a name, but a link to the machine: the kernel removes 
   `systemd-run`).  As root, /run/sshd is made if it is missing, and stays.
 - A cluster belongs to the process that started it and ends with it; a forked child can use the hosts, not stop them.
 
+- The hosts of a cluster with namespaces are `LocalHost` objects whose methods make faults: what a test of a program for
+  many machines needs.
+
 **Threads.**  `start()` and `stop()` may be called by any thread; the attributes are only read after `start()`.  No
 thread of the owner lives while the cluster runs.
 """
@@ -35,10 +38,12 @@ from __future__ import annotations
 import sys
 
 from execo._localcluster.cluster import LocalCluster
+from execo._localcluster.localhost import Fault, LocalHost
 
-__all__ = ["LocalCluster"]
+__all__ = ["Fault", "LocalCluster", "LocalHost"]
 
-LocalCluster.__module__ = "execo.localcluster"
+for _public in (LocalCluster, LocalHost, Fault):
+    _public.__module__ = "execo.localcluster"
 
 if __name__ == "__main__":
     from execo._localcluster.cli import main

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from execo._localcluster import params as files
 from execo._localcluster import tools
-from execo.host import Host
+from execo._localcluster.localhost import LocalHost
 from execo.log import logger
 
 if TYPE_CHECKING:
@@ -62,13 +63,20 @@ class LocalCluster:
         "namespaces": each has its own network, address, hostname and processes (root only).
     :param server: "sshd" (OpenSSH), "paramiko", or None: sshd if it is installed and can serve this user, else
         paramiko.
+    :param sshd_options: {name: value} as in sshd_config(5), instead of ours: ``{"MaxStartups": "10:30:100"}``.
     :raises PermissionError: namespaces without being root.
     :raises FileNotFoundError: a program is missing; the message names its Debian package.
     :raises ImportError: paramiko is needed and missing.
     :raises OSError: at start, if the server cannot run; the message says why.
     """
 
-    def __init__(self, n: int, isolation: str | None = None, server: str | None = None) -> None:
+    def __init__(
+        self,
+        n: int,
+        isolation: str | None = None,
+        server: str | None = None,
+        sshd_options: Mapping[str, str | int] | None = None,
+    ) -> None:
         if type(n) is not int:  # nor a bool
             raise TypeError(f"number of hosts: expected an int, found {n!r}")
         if not 1 <= n <= 10000:
@@ -85,7 +93,8 @@ class LocalCluster:
         self.server = server or (
             "paramiko" if not isolation and tools.sshd_problem(tools.find_tool("sshd")) else "sshd"
         )
-        self.hosts: list[Host] = []
+        self.sshd_options = files.checked_sshd_options(sshd_options, isolation, self.server)
+        self.hosts: list[LocalHost] = []
         self.names: list[str] = files.node_names(n)
         """node-1 to node-N: ssh knows them too, through `connection_params`."""
         self.connection_params: dict[str, Any] = {}
@@ -166,7 +175,9 @@ class LocalCluster:
 
     def _describe(self, addresses: list[str], user: str, port: int, **_: object) -> None:
         assert self.directory is not None
-        self.hosts = [Host(address) for address in addresses]
+        self.hosts = [
+            LocalHost(address, name, self.directory, self.isolation) for name, address in zip(self.names, addresses, strict=True)
+        ]
         self.connection_params = files.connection_params(self.directory, user, port)
 
     def _server_command(self, directory: Path) -> tuple[list[str], dict[str, str]]:
@@ -189,6 +200,7 @@ class LocalCluster:
                 port=22 if self.isolation else None,
                 penalties=bool(self.isolation) and tools.sshd_version(sshd) >= (9, 8),
                 environment={name: value for name, value in language.items() if re.fullmatch(r"[\w.@-]+", value)},
+                options=self.sshd_options,
             ),
             encoding="utf-8",
         )
@@ -199,6 +211,7 @@ class LocalCluster:
                 tools.require_tool(tool, package)
             uplink = f"lc{secrets.token_hex(5)}"  # 15 characters at most
             keywords = {"names": self.names, "directory": str(directory), "sshd": sshd, "uplink": uplink}
+            keywords["control"] = files.CONTROL
             program = "namespaces_server.py"
         else:
             keywords = {

@@ -9,7 +9,7 @@ from typing import Any
 from execo.config import make_default_connection_params
 
 HOST_KEY, CLIENT_KEY, AUTHORIZED_KEYS = "host_key", "client_key", "authorized_keys"
-SSHD_CONFIG, SSH_CONFIG, DESCRIPTION, LOG = "sshd_config", "ssh_config", "cluster.json", "log"
+SSHD_CONFIG, SSH_CONFIG, DESCRIPTION, LOG, CONTROL = "sshd_config", "ssh_config", "cluster.json", "log", "control"
 """Names of the files in the directory of a cluster."""
 
 
@@ -28,12 +28,14 @@ def sshd_config(
     port: int | None = None,
     penalties: bool = False,
     environment: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> str:
     """Configuration of the server.
 
     :param port: port to listen on; None for `sshd -i`, which is given connections.
     :param penalties: whether this sshd knows PerSourcePenalties (since OpenSSH 9.8), which would turn down a client
         that was refused a few times: here all hosts see one client.
+    :param options: of the user: they win over ours.
     """
     # bash started by sshd reads ~/.bashrc, which may take 100 ms, unless it is told that it is not the outermost shell.
     set_env = {"SHLVL": "1", **(environment or {})}
@@ -65,7 +67,32 @@ def sshd_config(
         lines += [f"Port {port}", "ListenAddress 0.0.0.0"]
     if penalties:
         lines.append("PerSourcePenalties no")
+    # Some options have the first value that sshd meets, some the last.
+    overruled = {name.lower() for name in options or {}}
+    lines = [line for line in lines if line.split()[0].lower() not in overruled]
+    lines += [f"{name} {value}" for name, value in (options or {}).items()]
     return "\n".join(lines) + "\n"
+
+
+def checked_sshd_options(options: object, isolation: str | None, server: str) -> dict[str, str]:
+    """{name: value} as text.
+
+    :raises ValueError: for what could not work.
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise TypeError(f"sshd_options: expected a mapping, found {options!r}")
+    if server != "sshd":
+        raise ValueError(f"sshd_options need server='sshd', found {server!r}")
+    checked = {}
+    for name, value in options.items():
+        if not isinstance(name, str) or not name.isalpha() or "\n" in str(value):
+            raise ValueError(f"sshd_options: expected names and values as in sshd_config(5), found {name!r}: {value!r}")
+        if name.lower() == "maxstartups" and isolation is None:
+            raise ValueError("sshd_options: MaxStartups needs isolation='namespaces'; without, each connection has its own sshd")
+        checked[name] = str(value)
+    return checked
 
 
 def ssh_config(directory: Path, user: str, port: int, hosts: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -43,6 +44,22 @@ def _can_make_namespaces() -> bool:
     return tried.returncode == 0
 
 
+def _has_perl() -> bool:
+    return has_program("perl") and subprocess.run(["perl", "-MTime::HiRes", "-e", "0"], stderr=subprocess.DEVNULL).returncode == 0
+
+
+def _can_run_oar() -> bool:
+    programs = ("oarsub", "oarstat", "oarprint", "oar-database", "Almighty", "psql", "setpriv", "nsenter", "sshd", "ssh-keygen", "perl")
+    if not all(map(has_program, programs)) or not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or not _can_make_namespaces():
+        return False
+    # Nor may a container's root always mount.
+    layer = ("mount -t tmpfs layer /mnt && mkdir /mnt/up /mnt/work &&"
+             " mount -t overlay layer -o lowerdir=/etc,upperdir=/mnt/up,workdir=/mnt/work /etc")
+    tried = subprocess.run(["unshare", "--mount", "sh", "-c", layer], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL)
+    return tried.returncode == 0
+
+
 def _program(name: str, package: str) -> Requirement:
     return Requirement(lambda: has_program(name), f"no {name} ({package}): make system-deps")
 
@@ -52,8 +69,23 @@ REQUIREMENTS: dict[str, Requirement] = {
     "scp": _program("scp", "openssh-client"),
     "sshd": _program("sshd", "openssh-server"),
     "ip": _program("ip", "iproute2"),
+    "nft": _program("nft", "nftables"),
+    "tc": _program("tc", "iproute2"),
+    "taktuk": _program("taktuk", "taktuk"),
+    "perl": Requirement(_has_perl, "no perl with Time::HiRes (perl): make system-deps"),     # perl-base of Debian lacks it
     "ps": _program("ps", "procps"),
     "script": _program("script", "bsdutils"),
+    "git": _program("git", "git"),
+    "slurm": Requirement(
+        lambda: os.geteuid() == 0 and all(map(has_program, ("munged", "slurmctld", "slurmd", "salloc", "setpriv"))),
+        "no Slurm (slurmctld, slurmd, slurm-client, munge): make system-deps, and run as root"
+    ),
+    "oar": Requirement(
+        _can_run_oar, "no OAR (oar-server-pgsql, oar-user-pgsql, oar-node, postgresql): make system-deps, and run as root"
+    ),
+    "matplotlib": Requirement(
+        lambda: importlib.util.find_spec("matplotlib") is not None, "no matplotlib: pip install 'execo-engine[plot]'"
+    ),
     "root": Requirement(lambda: os.geteuid() == 0, "not root: run the tests as root"),
     "namespaces": Requirement(
         _can_make_namespaces, "no network namespaces (root, iproute2, util-linux): make system-deps, and run as root"
@@ -61,6 +93,7 @@ REQUIREMENTS: dict[str, Requirement] = {
     "paramiko": Requirement(
         lambda: importlib.util.find_spec("paramiko") is not None, "no paramiko: pip install 'execo[localcluster]'"
     ),
+    "pandas": Requirement(lambda: importlib.util.find_spec("pandas") is not None, "no pandas: pip install 'execo-engine[pandas]'"),
     "ipython": Requirement(lambda: importlib.util.find_spec("IPython") is not None, "no IPython: pip install ipython"),
 }
 
