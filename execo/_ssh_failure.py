@@ -24,10 +24,19 @@ class ConnectionFailure:
     timed_out: bool
     retryable: bool
 
+    @property
+    def server_is_busy(self) -> bool:
+        """The server closed the connection before it said who it is: as a rule it has too many that are not logged in (MaxStartups)."""
+        return self.retryable and _CLOSED_EARLY.match(self.message) is not None
+
 
 _PASSING = (  # texts of errno
     r"Connection (?:refused|timed out|reset by peer)|Operation timed out|No route to host|Broken pipe"
     r"|(?:Network|Host) is (?:unreachable|down)|Cannot assign requested address|Resource temporarily unavailable"
+)
+_CLOSED_EARLY = re.compile(
+    r"(?:kex|ssh)_exchange_identification: (?:read: )?(?:Connection closed by remote host|Connection reset by peer)"
+    r"|Connection (?:closed|reset) by "
 )
 _PEER = r"(?P<host>\S+)(?: port -?\d+)?"
 
@@ -82,6 +91,9 @@ _BESIDE = (
     r"(?:Agent|X11|Port|UpdateHostkeys|Tunnel).* (?:is|are) disabled .+",
     r"(?:\S+ )?\[\S+\] \d+ (?:\(\S+\) )?: .+|(?:nc|Ncat): .+",  # netcat as ProxyCommand
     r"ControlSocket .+ already exists, disabling multiplexing|Control socket connect\(.+\): .+",
+    # Said by the client of a shared connection that could not have a session over it, and connects for itself.
+    r"muxclient: master hello exchange failed|mux_client_hello_exchange: (?:read|write) packet.*",
+    r"mux_client_request_session: (?:(?:read from|write to) master failed: .+|write packet: .+|session request failed: .+)",
     r"\*\* .+",  # OpenSSH 10: key exchange that is not post-quantum
     r"\"?System is booting up\. .+",  # pam_nologin, on a node that was just started
 )

@@ -63,7 +63,8 @@ class Conductor:
         loop = self._loop
         return f"<Conductor ({len(loop.alive) if loop else 0} running processes)>"
 
-    def _running_loop(self) -> Loop:
+    def loop(self) -> Loop:
+        """The one that runs, made if there is none."""
         loop = self._loop
         if loop is not None and not loop.over:
             return loop
@@ -78,7 +79,7 @@ class Conductor:
 
     def new_run(self, child: Child, window: Window | None = None) -> Run:
         """A run for `run.loop.submit(run)`; at most `window.size` of one window run at a time."""
-        return Run(self._running_loop(), child, window)
+        return Run(self.loop(), child, window)
 
     def owns(self, run: Run) -> bool:
         """Is it a run of this process and not of the one that forked it, and does its I/O thread run?"""

@@ -11,6 +11,11 @@ Beside the contract's connection parameters, these are read when present:
     keys would seem to be checked.
 `connect_timeout`
     any duration, in whole seconds for ssh: rounded up, at least 1.
+`control_persist`
+    share connections between the ssh and scp clients to one host, and keep each open until it was idle for this
+    duration, in whole seconds as above; None (the default) or 0: each client has a connection of its own.
+`control_sessions`
+    how many of them use one connection at a time (default 10, as sshd's MaxSessions): more make another one.
 """
 
 from __future__ import annotations
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
     from execo._ssh_failure import ConnectionFailure
 
 __all__ = [
+    "BUSY",
+    "BUSY_TRIES",
     "checked_address",
     "connection_failure",
     "get_rewritten_host_address",
@@ -37,8 +44,10 @@ __all__ = [
     "get_ssh_scp_auth_options",
     "get_taktuk_connector_command",
     "make_connection_params",
+    "retries_of",
     "scp_local_path",
     "scp_location",
+    "shared_connections",
 ]
 
 _STRICTNESS = {"accept-new": "accept-new", "strict": "yes"}
@@ -171,6 +180,25 @@ def scp_local_path(path: str) -> str:
     return "./" + path if path.startswith("-") or ":" in path.partition("/")[0] else path
 
 
+BUSY = "ssh servers refuse further connections (MaxStartups of sshd)"
+BUSY_TRIES = 6
+"""How often a connection is tried again that such a server has refused, if `connect_retries` does not ask for more."""
+
+
+def retries_of(params: Mapping[str, Any]) -> tuple[int, float]:
+    """How often a connection that could not be made is tried again, and how long to wait before the first of these, in seconds.
+
+    :raises ValueError: for what is no number of tries, or no duration.
+    """
+    retries = params.get("connect_retries", 0)
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+        raise ValueError(f"connect_retries: expected a number of tries, 0 or more, found {retries!r}")
+    delay = get_seconds(params.get("connect_retry_delay", 1.0))
+    if delay is None or not 0 <= delay < float("inf"):
+        raise ValueError(f"connect_retry_delay: expected a duration, found {params['connect_retry_delay']!r}")
+    return retries, delay
+
+
 def connection_failure(
     exit_code: int | None, stdout_is_empty: bool, stderr: str, address: str, stderr_is_local: bool
 ) -> ConnectionFailure | None:
@@ -187,6 +215,26 @@ def _connect_timeout_options(connect_timeout: Any) -> tuple[str, ...]:
     if not 0 <= seconds < 1 << 31:
         raise ValueError(f"connect_timeout: expected a duration of 0 or more, found {connect_timeout!r}")
     return "-o", f"ConnectTimeout={max(1, int(-(-seconds // 1)))}"
+
+
+def shared_connections(connection_params: Mapping[str, Any] | None) -> tuple[int, int] | None:
+    """(seconds that an idle connection lasts, processes that may use one at a time), or None if they are not shared.
+
+    :raises ValueError: for a `control_persist` or `control_sessions` that is neither absent nor right.
+    """
+    params = make_connection_params(connection_params)
+    persist, sessions = params.get("control_persist"), params.get("control_sessions", 10)
+    if not isinstance(sessions, int) or isinstance(sessions, bool) or sessions < 1:
+        raise ValueError(f"control_sessions: expected a number of sessions, 1 or more, found {sessions!r}")
+    if persist is None:
+        return None
+    try:
+        seconds = None if isinstance(persist, bool) else get_seconds(persist)
+    except (TypeError, ValueError):
+        seconds = None
+    if seconds is None or not 0 <= seconds < 1 << 31:
+        raise ValueError(f"control_persist: expected a duration of 0 or more, found {persist!r}")
+    return (int(-(-seconds // 1)), sessions) if seconds else None
 
 
 def _host_key_options(host_keys: Any, known_hosts: Any) -> tuple[str, ...]:

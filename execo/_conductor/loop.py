@@ -45,6 +45,7 @@ class Loop:
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._timers = Timers()
         self._pending: deque[Run] = deque()
+        self._paused: set[Run] = set()  # they have a place in their windows, and `restart` will be called for them
         self._short_until = 0.0         # no spawn before this instant, unless a child ends
         self._said_short = False
         self._asked: set[Run] = set()   # those without a pidfd
@@ -140,7 +141,14 @@ class Loop:
             run.cancelled = True
             run.child._on_cancelled()
 
+    def pause(self, run: Run) -> None:
+        """It has no child now; `restart` will be called for it."""
+        self.alive.discard(run)
+        self._paused.add(run)
+
     def restart(self, run: Run) -> None:
+        """Have it started again, or for the first time; one that was cancelled meanwhile gives its place in its window to the next."""
+        self._paused.discard(run)
         if run.cancelled:
             self._release(run)
         else:
@@ -187,7 +195,11 @@ class Loop:
     def _spawn(self, run: Run, started: list[tuple[Run, Spawned]]) -> bool:
         """Start one, and add it to `started`; False if it has to wait."""
         try:
-            argv, pty = run.child._on_command()
+            command = run.child._on_command()
+            if command is None:
+                self.pause(run)
+                return True
+            argv, pty = command
             self._tend_watchdog()
             # The last descriptors are left to the rest of the program, unless nothing would run at all.
             spawned = spawn(argv, pty, self._watchdog.group, self.limit if self.alive else None, self._use_pidfd)
@@ -314,7 +326,7 @@ class Loop:
         self.crashed = self.over = True
         logger.critical("the I/O thread of execo failed, all running processes are killed", exc_info=True)
         reason = RuntimeError(f"the I/O thread of execo failed: {error!r}")
-        doomed = [*self.alive, *self._pending]
+        doomed = [*self.alive, *self._pending, *self._paused]
         for run in list(doomed):
             if run.window is not None:
                 doomed += run.window.waiting

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     class Child(Protocol):
         """What the loop needs of a process.  It calls all of these in the I/O thread; none may block or raise."""
 
-        def _on_command(self) -> tuple[list[str] | tuple[str, ...], bool]:
-            """Argument list, and whether to use a pty.  May raise; that fails the child."""
+        def _on_command(self) -> tuple[list[str] | tuple[str, ...], bool] | None:
+            """Argument list, and whether to use a pty; None: not now, it calls `Loop.restart` itself.  May raise; that fails the child."""
 
         def _on_started(self, spawned: Spawned) -> None: ...
 
@@ -269,7 +269,7 @@ class Run:
         if again is None:
             loop.finish(self)
         else:
-            loop.alive.discard(self)
+            loop.pause(self)
             loop.call_at(time.monotonic() + again, lambda: loop.restart(self))
         return True
 

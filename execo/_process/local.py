@@ -236,7 +236,7 @@ class Process(ProcessBase):
 
     # I/O thread: the protocol of the loop
 
-    def _on_command(self) -> tuple[list[str] | tuple[str, ...], bool]:
+    def _on_command(self) -> tuple[list[str] | tuple[str, ...], bool] | None:
         return command_arguments(self.cmd, self.shell), self.pty
 
     def _on_started(self, spawned: Spawned) -> None:

@@ -11,16 +11,28 @@ import logging
 import re
 import threading
 import time
+from functools import partial
 
 from ..config import make_connection_params
 from ..exception import ProcessesFailed
 from ..host import Host
 from ..log import logger, style
-from ..ssh_utils import checked_address, connection_failure, get_rewritten_host_address, get_ssh_command
+from ..ssh_utils import (
+    BUSY,
+    BUSY_TRIES,
+    checked_address,
+    connection_failure,
+    get_rewritten_host_address,
+    get_ssh_command,
+    retries_of,
+    shared_connections,
+)
 from ..time_utils import get_seconds
 from ..utils import get_port, name_from_cmdline, singleton_to_collection
 from .local import Process
+from .masters import masters
 from .output import STDOUT, ProcessOutputHandler
+from .shared import WAIT, way
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,17 +43,33 @@ if TYPE_CHECKING:
 
     from .._conductor.run import Run
     from .._ssh_failure import ConnectionFailure
+    from .masters import Place
+    from .shared import Way
     from .state import Command, ProcessOptions
 
 FAILURE_TEXT = 16384        # what ssh says of a failure is shorter
 PIPE_CAPACITY = 65536       # of the pipes that we make
 LONGEST_PAUSE = 60.0        # seconds between two tries
+LOOK_EACH = 0.01            # seconds between two looks for the socket of a master
+BUSY_SILENCE = 60.0         # seconds without such a refusal, after which the next one is news
 LISTEN_GRACE = 2.0          # seconds that ssh may take from saying that it listens to doing so
+
+
+_busy_said = [float("-inf")]        # when, on the monotonic clock
+
+
+def _say_busy() -> None:
+    """One line for all that a server refuses in these seconds."""
+    now = time.monotonic()
+    if now - _busy_said[0] > BUSY_SILENCE:
+        logger.info("%s: those are tried again, at random dates; a smaller fanout or control_persist avoids it", BUSY)
+    _busy_said[0] = now
 
 
 class Connecting(Process):
     """A process whose command is an OpenSSH client, with `connect_retries` and `connect_retry_delay` of its connection params.
 
+    A server that refuses because too many connect at once is tried again even without `connect_retries`.
     Between two tries it waits a random time of at most `connect_retry_delay` (default 1 s) doubled at each try ("full jitter", so that a
     thousand clients refused at once do not come back at once), and of at most LONGEST_PAUSE.  `timeout` counts from the first try.
     """
@@ -59,19 +87,25 @@ class Connecting(Process):
     _sent: list[bytes | None] | None = None     # standard input so far, for the next try
     _piped: int = 0                             # bytes of this try that the pipe has taken
     _address: str = ""
+    _way: Way | None = None                     # if it shares connections
+    _place: Place | None = None
+    _has_waited: bool = False                   # in this try, for a master
+
+    def _share(self, tool: str, words: tuple[str, ...], address: str, params: Mapping[str, Any]) -> None:
+        """Share the connection, if the connection params say so.
+
+        :param tool: 'ssh' or 'scp', of which `words` are the command up to the address.
+        """
+        asked = shared_connections(params)
+        if asked is not None:
+            self._way = way(tool, words, address, *asked)
+            masters.prepare()
 
     def _set_retries(self, params: Mapping[str, Any]) -> None:
-        retries = params.get("connect_retries", 0)
-        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
-            raise ValueError(f"connect_retries: expected a number of tries, 0 or more, found {retries!r}")
-        delay = get_seconds(params.get("connect_retry_delay", 1.0))
-        if delay is None or not 0 <= delay < float("inf"):
-            raise ValueError(f"connect_retry_delay: expected a duration, found {params['connect_retry_delay']!r}")
-        self._retries = retries
-        self._retry_delay = delay
+        self._retries, self._retry_delay = retries_of(params)
 
     def _may_retry(self) -> bool:
-        return self._retries > self._try and not self._session_is_open and not self._last_try
+        return max(self._retries, BUSY_TRIES) > self._try and not self._session_is_open and not self._last_try
 
     def _set_write_error(self, error: OSError) -> None:
         if self._may_retry() and not self.ended:
@@ -81,11 +115,42 @@ class Connecting(Process):
 
     def reset(self) -> Self:
         super().reset()
-        for fact in ("_try", "_said", "_session_is_open", "_last_try", "_failure", "_held_eof", "_held_write_error", "_sent", "_piped"):
+        for fact in ("_try", "_said", "_session_is_open", "_last_try", "_failure", "_held_eof", "_held_write_error", "_sent", "_piped",
+                     "_place", "_has_waited"):
             self.__dict__.pop(fact, None)
         return self
 
     # I/O thread
+
+    def _on_command(self) -> tuple[list[str] | tuple[str, ...], bool] | None:
+        command = super()._on_command()
+        if self._way is None or command is None:
+            return command
+        if self._place is None:             # else the loop asks again
+            self._place = masters.take(self._way, self, not self._has_waited)
+        if self._place.to_do == WAIT and self._run is not None:
+            self._has_waited = True
+            # Not at once: the loop has to know first that it waits.
+            self._run.loop.call_at(time.monotonic(), partial(self._on_wait, self._run, self._place))
+            return None
+        argv, pty = command
+        return (argv[0], *self._place.words, *argv[1:]), pty
+
+    def _on_wait(self, run: Run, place: Place) -> None:
+        if place is self._place and not masters.look(place):
+            run.loop.call_at(time.monotonic() + LOOK_EACH, partial(self._on_wait, run, place))
+
+    def _on_turn(self) -> None:
+        """It has waited enough for a master."""
+        self._place = None
+        run = self._run
+        if run is not None:
+            run.loop.restart(run)
+
+    def _leave(self, lost: bool) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            masters.leave(place, self, lost)
 
     def _on_output(self, stream: int, data: bytes, eof: bool = False, error: bool = False) -> None:
         if data:
@@ -138,9 +203,12 @@ class Connecting(Process):
 
     def _on_exit(self, status: int | None) -> float | None:
         super()._on_exit(status)
+        self._leave(lost=self.killed)
+        self._has_waited = False
         run = self._run
         failure = None if status is None else self._diagnose(status)
-        if failure is None or not failure.retryable or not self._may_retry() or self.killed or run is None:
+        most = self._tries_after(failure)
+        if failure is None or self._try >= most or not self._may_retry() or self.killed or run is None:
             self.connection_failure = failure
             self._end_of_tries()
             return None
@@ -153,14 +221,23 @@ class Connecting(Process):
         self._piped = 0
         self._held_write_error = None
         self._failure = failure
-        logger.log(logging.INFO, "no connection to %s (%s), try %d of %d in %.1f s", self.host, failure.message, self._try + 1,
-                   self._retries + 1, pause)
+        if failure.server_is_busy and most != self._retries:
+            _say_busy()
+            level = logging.DEBUG
+        else:
+            level = logging.INFO
+        logger.log(level, "no connection to %s (%s), try %d of %d in %.1f s", self.host, failure.message, self._try + 1, most + 1, pause)
         sent = self._sent or ()
         if not self._may_retry():
             self._sent = None
         for data in sent:
             run.write(data, self._on_written_again)         # kept for the next child
         return pause
+
+    def _tries_after(self, failure: ConnectionFailure | None) -> int:
+        if failure is None or not failure.retryable:
+            return 0
+        return max(self._retries, BUSY_TRIES) if failure.server_is_busy else self._retries
 
     def _on_written_again(self, error: OSError | None) -> None:
         if error is not None:
@@ -186,10 +263,14 @@ class Connecting(Process):
             self._held_write_error = None
 
     def _on_failed(self, reason: BaseException) -> None:
+        self._leave(lost=False)
         self._end_of_tries()
         super()._on_failed(reason)
 
     def _on_cancelled(self) -> None:
+        if self._run is not None and self._place is not None and self._place.to_do == WAIT:
+            self._run.loop.restart(self._run)       # it gives its place in the window to the next
+        self._leave(lost=False)
         self._end_of_tries()
         self.connection_failure = self._failure
         super()._on_cancelled()
@@ -204,6 +285,8 @@ class SshProcess(Connecting):
       whether to use a `pty`.
     :raises ValueError: for an address, user or port that ssh would misread.
     """
+
+    _shares: bool = True
 
     def __init__(self, cmd: Command, host: Host | str, connection_params: Mapping[str, Any] | None = None,
                  **options: Unpack[ProcessOptions]) -> None:
@@ -223,6 +306,8 @@ class SshProcess(Connecting):
         # With a terminal on the other side, what the command says there comes on standard output.
         self._stderr_is_local = "-T" not in ssh and ("-tt" in ssh or ssh.count("-t") > (0 if self.pty else 1))
         self._set_retries(params)
+        if self._shares:
+            self._share("ssh", ssh, self._address, params)
 
     def _args(self) -> list[str]:
         return [style.command(repr(self.remote_cmd)), repr(self.host)]
@@ -238,11 +323,14 @@ class SshProcess(Connecting):
 class ScpProcess(Connecting):
     """One scp client, for `Put` and `Get`."""
 
-    def __init__(self, cmd: tuple[str, ...], host: Host, params: Mapping[str, Any], **options: Unpack[ProcessOptions]) -> None:
-        super().__init__(cmd, **options)
+    def __init__(self, scp: tuple[str, ...], files: tuple[str, ...], host: Host, address: str, params: Mapping[str, Any],
+                 **options: Unpack[ProcessOptions]) -> None:
+        """`address` is the host's after rewriting."""
+        super().__init__((*scp, *files), **options)
         self.host = host
         self._address = host.address
         self._set_retries(params)
+        self._share("scp", scp, checked_address(address), params)
 
 
 class port_forwarder_stderr_handler(ProcessOutputHandler):
@@ -271,7 +359,11 @@ class PortForwarder(SshProcess):
     :param remote_port: its port.
     :param local_port: default: `get_port()`.
     :param bind_address: default: 127.0.0.1.
+
+    It has a connection of its own, whatever `control_persist` says: what it forwards over a shared one would outlive it.
     """
+
+    _shares = False
 
     def __init__(self, host: Host | str, remote_host: str, remote_port: int, local_port: int | None = None,
                  bind_address: str | None = None, connection_params: Mapping[str, Any] | None = None,
