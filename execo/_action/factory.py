@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ..config import CHAINPUT, SCP, SSH, TAKTUK, configuration
 from .base import Action
+from .chain import ChainPut
 from .copy import Get, Put
 from .remote import Remote
+from .taktuk import TaktukGet, TaktukPut, TaktukRemote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,23 +34,20 @@ class ActionFactory:
 
         :raises KeyError: for an unknown tool.
         """
-        return _make({SSH: Remote}, "remote_tool", self.remote_tool, (TAKTUK,), args, kwargs)
+        return _make({SSH: Remote, TAKTUK: TaktukRemote}, "remote_tool", self.remote_tool, args, kwargs)
 
     def get_fileput(self, *args: Any, **kwargs: Any) -> Action:
         """A `Put` or its equivalent."""
-        return _make({SCP: Put}, "fileput_tool", self.fileput_tool, (TAKTUK, CHAINPUT), args, kwargs)
+        return _make({SCP: Put, TAKTUK: TaktukPut, CHAINPUT: ChainPut}, "fileput_tool", self.fileput_tool, args, kwargs)
 
     def get_fileget(self, *args: Any, **kwargs: Any) -> Action:
         """A `Get` or its equivalent."""
-        return _make({SCP: Get}, "fileget_tool", self.fileget_tool, (TAKTUK,), args, kwargs)
+        return _make({SCP: Get, TAKTUK: TaktukGet}, "fileget_tool", self.fileget_tool, args, kwargs)
 
 
-def _make(classes: dict[int, Any], setting: str, tool: int, missing: tuple[int, ...], args: Any, kwargs: Any) -> Action:
-    if tool in missing:
-        raise NotImplementedError(f"{setting} is {_NAMES[tool]}, which this version does not have; it has "
-                                  + ", ".join(_NAMES[known] for known in classes))
+def _make(classes: dict[int, Any], setting: str, tool: int, args: Any, kwargs: Any) -> Action:
     if tool not in classes:
-        raise KeyError(f"{setting}: unknown tool {tool!r}")
+        raise KeyError(f"{setting}: expected one of {', '.join(_NAMES[known] for known in classes)}, found {_NAMES.get(tool, tool)!r}")
     return classes[tool](*args, **kwargs)  # type: ignore[no-any-return]   # a class of actions
 
 
