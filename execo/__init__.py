@@ -6,11 +6,12 @@ Importing starts no thread and no process.
 
 from __future__ import annotations
 
-from . import action, conductor, config, exception, host, hostset, log, process, report, ssh_utils, substitutions, time_utils, utils
+from . import action, conductor, config, daemon, exception, host, hostset, log, process, report, ssh_utils, substitutions, time_utils, utils
 from ._version import __version__
 from .action import (
     Action,
     ActionLifecycleHandler,
+    ChainPut,
     Get,
     Local,
     ParallelActions,
@@ -18,6 +19,9 @@ from .action import (
     Remote,
     RemoteSerial,
     SequentialActions,
+    TaktukGet,
+    TaktukPut,
+    TaktukRemote,
     default_action_factory,
     filter_bad_hosts,
     get_fileget,
@@ -27,6 +31,7 @@ from .action import (
     wait_any_actions,
 )
 from .config import CHAINPUT, SCP, SSH, TAKTUK, configuration, default_connection_params
+from .daemon import find_daemon, start_daemon
 from .exception import ActionsFailed, ProcessesFailed
 from .host import Host
 from .log import logger
@@ -41,17 +46,19 @@ from .process import (
     Serial,
     SerialSsh,
     SshProcess,
+    close_shared_connections,
     get_process,
 )
 from .report import Report
 from .time_utils import Timer, format_date, format_duration, get_seconds, get_unixts, sleep
 
 __all__ = [
-    "CHAINPUT", "SCP", "SSH", "STDERR", "STDOUT", "TAKTUK", "Action", "ActionLifecycleHandler", "ActionsFailed", "ExpectOutputHandler",
-    "Get", "Host", "Local", "ParallelActions", "PortForwarder", "Process", "ProcessLifecycleHandler", "ProcessOutputHandler",
-    "ProcessesFailed", "Put", "Remote", "RemoteSerial", "Report", "SequentialActions", "Serial", "SerialSsh", "SshProcess", "Timer",
-    "__version__", "action", "conductor", "config", "configuration", "default_action_factory", "default_connection_params", "exception",
-    "filter_bad_hosts", "format_date", "format_duration", "get_fileget", "get_fileput", "get_process", "get_remote", "get_seconds",
-    "get_unixts", "host", "hostset", "log", "logger", "process", "report", "sleep", "ssh_utils", "substitutions", "time_utils", "utils",
-    "wait_all_actions", "wait_any_actions",
+    "CHAINPUT", "SCP", "SSH", "STDERR", "STDOUT", "TAKTUK", "Action", "ActionLifecycleHandler", "ActionsFailed", "ChainPut",
+    "ExpectOutputHandler", "Get", "Host", "Local", "ParallelActions", "PortForwarder", "Process", "ProcessLifecycleHandler",
+    "ProcessOutputHandler", "ProcessesFailed", "Put", "Remote", "RemoteSerial", "Report", "SequentialActions", "Serial", "SerialSsh",
+    "SshProcess", "TaktukGet", "TaktukPut", "TaktukRemote", "Timer", "__version__", "action", "close_shared_connections", "conductor",
+    "config", "configuration", "daemon", "default_action_factory", "default_connection_params", "exception", "filter_bad_hosts",
+    "find_daemon", "format_date", "format_duration", "get_fileget", "get_fileput", "get_process", "get_remote", "get_seconds",
+    "get_unixts", "host", "hostset", "log", "logger", "process", "report", "sleep", "ssh_utils", "start_daemon", "substitutions",
+    "time_utils", "utils", "wait_all_actions", "wait_any_actions",
 ]

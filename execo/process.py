@@ -8,10 +8,12 @@ from __future__ import annotations
 from ._process.base import ProcessBase, ProcessLifecycleHandler
 from ._process.expect import ExpectOutputHandler
 from ._process.local import Process
+from ._process.masters import close_shared_connections
 from ._process.observers import add_process_observer, flush_process_observers, remove_process_observer
 from ._process.output import STDERR, STDOUT, ProcessOutputHandler, handle_process_output, splitlines, stream_name
 from ._process.serial import Serial, SerialSsh
 from ._process.ssh import PortForwarder, ScpProcess, SshProcess, get_process, port_forwarder_stderr_handler
+from ._process.taktuk import TaktukProcess
 from .conductor import the_conductor
 from .config import IODEBUG, configuration, make_connection_params
 from .exception import ProcessesFailed
@@ -32,8 +34,8 @@ from .utils import (
 
 # names that are at home here
 _OWN = (
-    ExpectOutputHandler, PortForwarder, Process, ProcessBase, ProcessLifecycleHandler, ProcessOutputHandler, ScpProcess, Serial,
-    SerialSsh, SshProcess, add_process_observer, flush_process_observers, get_process, handle_process_output,
+    ExpectOutputHandler, PortForwarder, Process, ProcessBase, ProcessLifecycleHandler, ProcessOutputHandler, ScpProcess, Serial, SerialSsh,
+    SshProcess, TaktukProcess, add_process_observer, close_shared_connections, flush_process_observers, get_process, handle_process_output,
     port_forwarder_stderr_handler, remove_process_observer, splitlines, stream_name,
 )
 for _name in _OWN:
@@ -41,9 +43,9 @@ for _name in _OWN:
 
 __all__ = [
     "IODEBUG", "STDERR", "STDOUT", "ExpectOutputHandler", "Host", "PortForwarder", "Process", "ProcessBase", "ProcessLifecycleHandler",
-    "ProcessOutputHandler", "ProcessesFailed", "Report", "ScpProcess", "Serial", "SerialSsh", "SshProcess", "Timer",
-    "add_process_observer", "compact_output", "configuration", "flush_process_observers", "format_unixts", "get_port", "get_process",
-    "get_rewritten_host_address", "get_seconds", "get_ssh_command", "handle_process_output", "intr_event_wait", "is_string", "logger",
-    "make_connection_params", "name_from_cmdline", "non_retrying_intr_cond_wait", "port_forwarder_stderr_handler",
+    "ProcessOutputHandler", "ProcessesFailed", "Report", "ScpProcess", "Serial", "SerialSsh", "SshProcess", "TaktukProcess", "Timer",
+    "add_process_observer", "close_shared_connections", "compact_output", "configuration", "flush_process_observers", "format_unixts",
+    "get_port", "get_process", "get_rewritten_host_address", "get_seconds", "get_ssh_command", "handle_process_output", "intr_event_wait",
+    "is_string", "logger", "make_connection_params", "name_from_cmdline", "non_retrying_intr_cond_wait", "port_forwarder_stderr_handler",
     "remove_process_observer", "singleton_to_collection", "splitlines", "stream_name", "style", "the_conductor",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from execo.hostset import fold
 from execo.log import style
 from execo.time_utils import format_date, format_duration
 from execo.utils import singleton_to_collection
@@ -81,7 +82,8 @@ class Report:
         """New statistics of nothing.
 
         `{name, start_date, end_date, num_...: 0, connect_timeouts: 0, idle_timeouts: 0, unreachable: 0,
-        sub_stats: [statistics]}`, with dates in Unix seconds or None.
+        sub_stats: [statistics]}`, with dates in Unix seconds or None.  Those of an action on hosts have `outcomes` too:
+        `{outcome: [address]}`.
         """
         return {
             "name": None,
@@ -105,11 +107,12 @@ class Report:
         total["sub_stats"] = parts
         return total
 
-    def to_string(self, wide: bool = False, brief: bool = False) -> str:
+    def to_string(self, wide: bool = False, brief: bool = False, folded: bool = False) -> str:
         """The table: one entry for each object and a line of totals.
 
         :param wide: one line of 157 characters for each entry, instead of two of 79.
         :param brief: only the totals.
+        :param folded: below each action, its hosts by outcome, in few words: ``ok (98): node-[1-98]``.
         """
         layout = _wide if wide else _narrow
         columns = {title: title for title in _COLUMNS}
@@ -118,6 +121,8 @@ class Report:
         if not brief:
             for entry, depth in _in_order(self._entries):
                 lines += _lines_of(entry, depth, wide)
+                if folded:
+                    lines += _folded(entry, depth + 1)
             if self._entries:  # one character longer if wide, as in execo 2.8
                 lines += ["-" * (158 if wide else 79)]
         lines += _lines_of(self.stats(), 0, wide)
@@ -161,12 +166,23 @@ def _lines_of(stats: Stats, depth: int, wide: bool) -> list[str]:
     more = ", ".join(
         f"{count.replace('_', ' ')}: {stats[count]}" for count in ("unreachable", "connect_timeouts", "idle_timeouts") if stats.get(count)
     )
+    if stats.get("start_skew") is not None:
+        more += f"{', ' if more else ''}start skew: {stats['start_skew']:.6f}s"
     if more:
         lines.append("  " * (depth + 1) + more)
     if stats["num_ok"] < stats["num_processes"]:
         kind = "report_warn" if stats["num_ok"] else "report_error"
         return [style.set(kind, line) for line in lines]
     return lines
+
+
+def _folded(stats: Stats, depth: int) -> list[str]:
+    """Those that are not ok first: who reads this looks for them."""
+    outcomes: dict[str, list[str]] = stats.get("outcomes", {})
+    return [
+        "  " * depth + f"{outcome} ({len(addresses)}): {fold(addresses)}"
+        for outcome, addresses in sorted(outcomes.items(), key=lambda item: (item[0] == "ok", -len(item[1])))
+    ]
 
 
 def _date(date: float | None) -> str:

@@ -359,6 +359,11 @@ class Action:
         stats = Report.aggregate_stats([process.stats() for process in self.processes])
         stats["name"] = self.name
         stats["sub_stats"] = []
+        outcomes: dict[str, list[str]] = {}
+        for process in self.processes:
+            if process.host is not None:
+                outcomes.setdefault(process.outcome, []).append(process.host.address)
+        stats["outcomes"] = outcomes
         return stats
 
     def expect(self, regexes: Regexes, timeout: Duration | bool = False, stream: int = STDOUT, backtrack: bool = True,

@@ -34,13 +34,15 @@ def file_names(files: Any, what: str) -> list[str]:
     return [os.fspath(name) for name in names]
 
 
-def _with_home(path: str) -> str:
+def with_home(path: str) -> str:
     """``~`` for the home directory, as a shell has it, unless a file is really called so: no shell sees the command of scp."""
     return os.path.expanduser(path) if path.startswith("~") and not os.path.lexists(path) else path
 
 
 class _Copy(Remote):
     """`names` and `location` are substituted for each host; no name, no process."""
+
+    _kind_at_date = None
 
     def __init__(self, hosts: Any, names: list[str], location: str, connection_params: Mapping[str, Any] | None,
                  kwargs: dict[str, Any]) -> None:
@@ -61,7 +63,7 @@ class _Copy(Remote):
         files = self._files([self._substitute(name, index) for name in self._names], self._substitute(self._location, index), address)
         args = self._process_args_of(index)
         args.setdefault("name", name_from_cmdline(["scp", *files]))        # the options are the same for all
-        return ScpProcess((*scp, *files), host, params, **args)
+        return ScpProcess(scp, files, host, address, params, **args)
 
     def _files(self, names: list[str], location: str, address: str) -> tuple[str, ...]:
         raise NotImplementedError
@@ -89,7 +91,7 @@ class Put(_Copy):
         return f"Put to {len(self._hosts)} hosts"
 
     def _files(self, names: list[str], location: str, address: str) -> tuple[str, ...]:
-        return *(scp_local_path(_with_home(name)) for name in names), scp_location(address, location)
+        return *(scp_local_path(with_home(name)) for name in names), scp_location(address, location)
 
     def _args(self) -> list[str]:
         return [repr(self._hosts), repr(self.local_files), f"remote_location={self.remote_location!r}"]
@@ -117,7 +119,7 @@ class Get(_Copy):
         return f"Get from {len(self._hosts)} hosts"
 
     def _files(self, names: list[str], location: str, address: str) -> tuple[str, ...]:
-        return *(scp_location(address, name) for name in names), scp_local_path(_with_home(location))
+        return *(scp_location(address, name) for name in names), scp_local_path(with_home(location))
 
     def _args(self) -> list[str]:
         return [repr(self._hosts), repr(self.remote_files), f"local_location={self.local_location!r}"]

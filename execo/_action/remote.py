@@ -12,14 +12,18 @@ from .._process.state import ProcessState
 from ..host import Host, get_hosts_list
 from ..log import style
 from ..substitutions import get_caller_context, needs_context, remote_substitute
+from ..time_utils import get_unixts
 from ..utils import name_from_cmdline, singleton_to_collection
 from .base import Action, checked_fanout
+from .start_at import SynchronizedSshProcess, checked_start_at, skew
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import FrameType
     from typing import Any
+
+    from typing_extensions import Self
 
     from .._process.state import Command
 
@@ -57,7 +61,16 @@ class Remote(Action):
     :param connection_params: overlay on `default_connection_params`.
     :param process_args: keywords for each `SshProcess`.
     :param fanout: at most so many processes at a time; None: all at once; by default `configuration['fanout']`.
+    :param start_at: connect first, and start all commands at this date, as exactly as the clocks of the hosts can be compared; any date
+      that `execo.time_utils.get_unixts` reads.  A host that is not ready by then is an error, the others do not wait for it.
+    :raises ValueError: for a `start_at` that has passed.
     """
+
+    start_at: Any = None
+    """Attribute too: set it anew before the next start."""
+    _kind: Any = SshProcess                             # of its processes
+    _kind_at_date: Any = SynchronizedSshProcess         # of those that wait for a date; None: there are none
+    _passed_check: Any = None       # a date that was in the future
 
     def __init__(self, cmd: Any, hosts: Iterable[Host | str] | Host | str, connection_params: Mapping[str, Any] | None = None,
                  process_args: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
@@ -82,6 +95,10 @@ class Remote(Action):
         if "fanout" in kwargs:
             fanout = kwargs.pop("fanout")
             self.fanout = fanout if fanout is None or fanout is False else checked_fanout(fanout)
+        if (start_at := kwargs.pop("start_at", None)) is not None:
+            if self._kind_at_date is None:
+                raise TypeError(f"{type(self).__name__} has no start_at")
+            self.start_at = checked_start_at(start_at)
         misplaced = kwargs.keys() & {*ProcessState.OPTIONS, "stdout_handlers", "stderr_handlers", "pty"} - {"default_expect_timeout"}
         if misplaced:
             raise TypeError(f"{type(self).__name__}: {', '.join(sorted(misplaced))} is for the processes: give it in process_args "
@@ -89,6 +106,34 @@ class Remote(Action):
         self._hosts: list[Host] = get_hosts_list(hosts)
         self.connection_params: Any = connection_params
         self.process_args: dict[str, Any] = dict(process_args or {})
+
+    def _check_start(self) -> None:
+        if self.start_at is not None:
+            window = self._new_window()
+            if window is not None and window.size < len(self._hosts) and issubclass(self._kind_at_date, SshProcess):
+                raise ValueError(f"start_at needs all connections at once, but fanout={window.size} for {len(self._hosts)} hosts")
+            if self._passed_check is not self.start_at:         # else it is the turn of this part of a sequence, too late perhaps
+                checked_start_at(self.start_at)
+                self._passed_check = self.start_at
+            for process in self._processes:
+                process.start_at = get_unixts(self.start_at)
+        super()._check_start()
+
+    def start(self) -> Self:
+        super().start()
+        self._passed_check = None
+        return self
+
+    @property
+    def start_skew(self) -> float | None:
+        """With `start_at`: seconds between the first and the last start of a command; None if none has started."""
+        return skew(getattr(process, "command_start_date", None) for process in self._processes)
+
+    def stats(self) -> dict[str, Any]:
+        stats = super().stats()
+        if self.start_at is not None:
+            stats["start_skew"] = self.start_skew
+        return stats
 
     def _remember_context(self, *texts: Any) -> None:
         """Keep the names of the frame that wrote the texts, if one of them needs them."""
@@ -124,7 +169,9 @@ class Remote(Action):
         self._adopt([self._make_process(host, index) for index, host in enumerate(self._hosts)])
 
     def _make_process(self, host: Host, index: int) -> Process:
-        return SshProcess(self._substitute(self.cmd, index), host, self.connection_params, **self._process_args_of(index))
+        kind = self._kind if self.start_at is None else self._kind_at_date
+        process: Process = kind(self._substitute(self.cmd, index), host, self.connection_params, **self._process_args_of(index))
+        return process
 
     def write(self, s: str | bytes) -> None:
         """Write to the standard input of all; returns when it is in all pipes, kept for those that wait for their turn."""
@@ -149,6 +196,8 @@ class Remote(Action):
             shown.append(f"process_args={self.process_args!r}")
         if self.fanout is not False:
             shown.append(f"fanout={self.fanout!r}")
+        if self.start_at is not None:
+            shown.append(f"start_at={self.start_at!r}")
         return shown
 
 
@@ -158,6 +207,8 @@ class RemoteSerial(Remote):
     :param device: its name, substituted for each host.
     :param speed: bits per second.
     """
+
+    _kind_at_date = None
 
     def __init__(self, hosts: Iterable[Host | str] | Host | str, device: str, speed: int | str,
                  connection_params: Mapping[str, Any] | None = None, process_args: Mapping[str, Any] | None = None,

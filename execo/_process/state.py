@@ -157,6 +157,26 @@ class ProcessState:
         """The connection could not be made in `connect_timeout`."""
         return self.connection_failure is not None and self.connection_failure.timed_out
 
+    @property
+    def outcome(self) -> str:
+        """What has become of it, in few words: 'ok', 'running', 'exit code 3', 'signal 9', 'timeout', 'unreachable' ...
+
+        'ok' for all that is `ok` and has ended, whatever was ignored.
+        """
+        if not self.ended:
+            return "running" if self.started else "not started"
+        if self.ok:
+            return "ok"
+        if self.unreachable:
+            return "unreachable"
+        if self.error:
+            return "error"
+        if self.timeouted or self.idle_timeouted:
+            return "timeout"
+        if self.exit_code is not None and self.exit_code != 0:
+            return f"exit code {self.exit_code}" if self.exit_code > 0 else f"signal {-self.exit_code}"
+        return "expect failed" if self.expect_fail else "write error"
+
     def stats(self) -> dict[str, Any]:
         """Counts for a `Report`, for this one process."""
         stats = Report.empty_stats()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from ClusterShell.NodeSet import NodeSet
 
+from execo import Remote, filter_bad_hosts
 from execo.config import configuration
 from execo.host import Host, get_hosts_list, get_hosts_set, get_unique_hosts_list
 
@@ -69,3 +71,13 @@ def test_one_string_or_host_is_one_host() -> None:
 def test_what_is_no_collection_is_refused_and_named(function: object, hosts: object) -> None:
     with pytest.raises(TypeError, match=f"hosts: .*{hosts}"):
         function(hosts)  # type: ignore[operator]  # one of three functions
+
+
+def test_a_nodeset_of_clustershell_is_a_list_of_hosts() -> None:
+    nodes = NodeSet("node[1-3,5],front")
+    names = sorted(nodes)
+    assert sorted(host.address for host in get_hosts_list(nodes)) == names
+    assert get_unique_hosts_list(nodes) == get_hosts_list(nodes)
+    action = Remote("true", nodes)
+    assert sorted(host.address for host in action.hosts) == names
+    assert filter_bad_hosts(action, nodes) == list(nodes)

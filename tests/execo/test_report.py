@@ -6,9 +6,11 @@ import re
 from typing import Any
 
 import pytest
+from connector import LOCAL
 from hypothesis import given
 from hypothesis import strategies as st
 
+from execo import Process, Remote
 from execo.config import configuration
 from execo.report import Report
 
@@ -162,3 +164,39 @@ def test_text_of_a_report() -> None:
     assert repr(report) == "<Report(<1 entries>, name='Report')>"
     assert str(report).startswith("<Report(<1 entries>, name='Report', start_date=2020-09-13 ")
     assert "num_ok=1" in str(report)
+
+
+def test_the_hosts_of_an_action_by_outcome() -> None:
+    action = Remote("exit {{[0, 3, 0, 0]}}", "node-[1-8]", LOCAL, {"nolog_exit_code": True})
+    action.run()
+    assert action.stats()["outcomes"] == {"ok": ["node-1", "node-3", "node-4", "node-5", "node-7", "node-8"],
+                                          "exit code 3": ["node-2", "node-6"]}
+    report = Report(action)
+    lines = report.to_string(folded=True).splitlines()
+    at = next(number for number, line in enumerate(lines) if "exit code 3" in line)
+    assert lines[at:at + 2] == ["  exit code 3 (2): node-[2,6]", "  ok (6): node-[1,3-5,7-8]"]
+    assert [line for line in lines if line not in lines[at:at + 2]] == report.to_string().splitlines()
+
+
+@pytest.mark.parametrize(("command", "options", "outcome"), [
+    ("true", {}, "ok"),
+    ("exit 3", {"ignore_exit_code": True}, "ok"),
+    ("exit 3", {}, "exit code 3"),
+    ("kill -9 $$", {}, "signal 9"),
+    ("sleep 60", {"timeout": 0.1}, "timeout"),
+])
+def test_the_outcome_of_a_process(command: str, options: dict[str, Any], outcome: str) -> None:
+    process = Process(command, shell=True, **options)
+    assert process.outcome == "not started"
+    process.nolog_exit_code = process.nolog_timeout = True
+    assert process.run().outcome == outcome
+
+
+def test_other_outcomes_of_a_process() -> None:
+    missing = Process("/no/such/program", nolog_error=True, nolog_exit_code=True).run()
+    assert missing.outcome == "error"
+    process = Process("cat", nolog_expect_fail=True).start()
+    process.expect("never", timeout=0.01)
+    assert process.outcome == "running"
+    process.close_stdin().wait()
+    assert process.outcome == "expect failed"
