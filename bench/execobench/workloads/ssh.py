@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 from execobench.meter import CLUSTER, Meter, PeakThreads, expect_equal, limit, raise_descriptor_limit, scratch
 from execobench.registry import ORIGINAL, OURS, Implementation, Metric, Workload
 
-COMMAND = "uname -s"
-ANSWER = "Linux"
+COMMAND = "uname -a"
+ANSWER = subprocess.run(COMMAND.split(), check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+"""Of all hosts, which are this machine."""
 
 
 class Cluster(NamedTuple):
@@ -62,7 +63,7 @@ def fake_execo(n: int) -> dict[str, float]:
     return _remote([f"host-{i}" for i in range(n)], {"ssh": limit("fakessh")})
 
 
-def _tool(n: int, command: list[str], text: str = "", **environment: str) -> dict[str, float]:
+def tool(n: int, command: list[str], text: str = "", **environment: str) -> dict[str, float]:
     raise_descriptor_limit()
     with Meter() as meter:
         done = subprocess.run(
@@ -74,7 +75,7 @@ def _tool(n: int, command: list[str], text: str = "", **environment: str) -> dic
 
 def _xargs(hosts: list[str], *ssh: str) -> dict[str, float]:
     command = ["xargs", "-P", str(len(hosts)), "-I{}", *ssh, "{}", COMMAND]
-    return _tool(len(hosts), command, "\n".join(hosts))
+    return tool(len(hosts), command, "\n".join(hosts))
 
 
 def ssh_xargs(n: int) -> dict[str, float]:
@@ -89,7 +90,7 @@ def fake_xargs(n: int) -> dict[str, float]:
 def ssh_pdsh(n: int) -> dict[str, float]:
     found = cluster(n)
     command = ["pdsh", "-R", "ssh", "-f", str(n), "-w", ",".join(found.addresses), COMMAND]
-    return _tool(n, command, PDSH_SSH_ARGS=f"-F {shlex.quote(found.config)} %h")
+    return tool(n, command, PDSH_SSH_ARGS=f"-F {shlex.quote(found.config)} %h")
 
 
 def fake_pdsh(n: int) -> dict[str, float]:
@@ -97,13 +98,13 @@ def fake_pdsh(n: int) -> dict[str, float]:
     folder.mkdir()
     (folder / "ssh").symlink_to(limit("fakessh"))
     command = ["pdsh", "-R", "ssh", "-f", str(n), "-w", f"host-[0-{n - 1}]", COMMAND]
-    return _tool(n, command, PDSH_SSH_ARGS="%h", PATH=f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return tool(n, command, PDSH_SSH_ARGS="%h", PATH=f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
-def _clustershell(hosts: str, n: int, **information: str) -> dict[str, float]:
+def clustershell(hosts: str, n: int, fanout: int, **information: str) -> dict[str, float]:
     raise_descriptor_limit()
     task = importlib.import_module("ClusterShell.Task").task_self()
-    for name, value in {"fanout": n, **information}.items():
+    for name, value in {"fanout": fanout, **information}.items():
         task.set_info(name, value)
     with Meter() as meter:
         task.run(COMMAND, nodes=hosts)
@@ -114,14 +115,14 @@ def _clustershell(hosts: str, n: int, **information: str) -> dict[str, float]:
 
 def ssh_clustershell(n: int) -> dict[str, float]:
     found = cluster(n)
-    return _clustershell(",".join(found.addresses), n, ssh_options=f"-F {found.config}")
+    return clustershell(",".join(found.addresses), n, n, ssh_options=f"-F {found.config}")
 
 
 def fake_clustershell(n: int) -> dict[str, float]:
-    return _clustershell(f"host-[0-{n - 1}]", n, ssh_path=limit("fakessh"))
+    return clustershell(f"host-[0-{n - 1}]", n, n, ssh_path=limit("fakessh"))
 
 
-def _library(measure: Callable[[Cluster], int]) -> Callable[[int], dict[str, float]]:
+def library(measure: Callable[[Cluster], int]) -> Callable[[int], dict[str, float]]:
     """`measure` gives the number of answers."""
 
     def measure_library(n: int) -> dict[str, float]:
@@ -230,10 +231,10 @@ WORKLOADS = [
             Implementation("execo", ssh_execo, OURS, needs=("ssh",)),
             Implementation("clustershell", ssh_clustershell, "clustershell", needs=("ssh",)),
             Implementation("pdsh", ssh_pdsh, needs=("pdsh", "ssh"), max_reps=2),
-            Implementation("asyncssh", _library(asyncssh_answers), "asyncssh", max_reps=2),
-            Implementation("parallel-ssh", _library(parallel_ssh_answers), "parallel-ssh", max_reps=2),
-            Implementation("fabric", _library(fabric_answers), "fabric", max_reps=2),
-            Implementation("paramiko, 32 threads", _library(paramiko_answers), "paramiko", max_reps=2),
+            Implementation("asyncssh", library(asyncssh_answers), "asyncssh", max_reps=2),
+            Implementation("parallel-ssh", library(parallel_ssh_answers), "parallel-ssh", max_reps=2),
+            Implementation("fabric", library(fabric_answers), "fabric", max_reps=2),
+            Implementation("paramiko, 32 threads", library(paramiko_answers), "paramiko", max_reps=2),
             Implementation("execo 2.8.2", ssh_execo, ORIGINAL, needs=("ssh",), max_reps=2),
         ),
         reps=3,
