@@ -45,20 +45,85 @@ _process.expect
 _process.observers
 _process.base
 _process.local
+_process.shared
+_process.mux
+_process.masters
 _process.ssh
 _process.serial
+_taktuk
+_taktuk.quoting
+_taktuk.lines
+_taktuk.command
+_taktuk.copies
+_taktuk.seat
+_taktuk.tree
+_taktuk.trees
+_process.taktuk
 process
+_chain
+_chain.plan
+_chain.protocol
+_chain.process
+_chain.coordinator
 _action
 _action.base
+_action.quoting
+_action.release
+_action.start_at
 _action.remote
 _action.copy
+_action.taktuk
+_action.chain
 _action.compose
 _action.factory
+_action.daemon_script
+_action.daemon
 action
+daemon
 _localcluster
 localcluster
 __init__
 """.split()
+
+ENGINE_LAYERS = """
+_version
+log
+_words
+_sweep
+_space
+sweep
+_plain_json
+_files
+_outputs
+utils
+_old_options
+_results
+_results.lines
+_results.names
+_results.table
+_results.store
+results
+_notebook
+_notebook.commands
+_notebook.environment
+_notebook.git
+_notebook.hardware
+_notebook.processes
+_notebook.book
+_notebook.differ
+notebook
+engine
+plot
+_testbeds
+testbeds
+_workflow
+workflow
+_cli
+__main__
+__init__
+""".split()
+
+LAYERS = {"execo": EXECO_LAYERS, "execo_engine": ENGINE_LAYERS}
 
 # What a package may import beside the standard library and itself.
 ALLOWED = {
@@ -128,12 +193,12 @@ def _imported_modules(package: str, module: str, file: Path) -> Iterator[tuple[s
         yield top, ".".join(parts) or "__init__"
 
 
-def _rank(module: str) -> int:
+def _rank(package: str, module: str) -> int:
     parts = module.split(".")
-    while parts and ".".join(parts) not in EXECO_LAYERS:
+    while parts and ".".join(parts) not in LAYERS[package]:
         parts.pop()
-    assert parts, f"execo/{module}: give it a place in EXECO_LAYERS"
-    return EXECO_LAYERS.index(".".join(parts))
+    assert parts, f"{package}/{module}: give it a place in LAYERS"
+    return LAYERS[package].index(".".join(parts))
 
 
 def _cases() -> list[tuple[str, str]]:
@@ -147,18 +212,20 @@ def test_a_file_imports_only_from_lower_layers(package: str, module: str) -> Non
         if top != package:
             if top not in sys.stdlib_module_names and top not in ALLOWED[package]:
                 wrong.append(f"{top} is neither in the standard library nor in ALLOWED[{package!r}]")
-        elif package == "execo" and _rank(inside) > _rank(module):
-            wrong.append(f"execo.{inside} is above it")
+        elif package in LAYERS and _rank(package, inside) > _rank(package, module):
+            wrong.append(f"{package}.{inside} is above it")
     assert not wrong, f"{package}.{module} imports what it must not:\n" + "\n".join(wrong)
 
 
-def test_the_table_of_layers_names_no_file_twice() -> None:
-    assert len(set(EXECO_LAYERS)) == len(EXECO_LAYERS)
+@pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
+def test_the_table_of_layers_names_no_file_twice(layers: list[str]) -> None:
+    assert len(set(layers)) == len(layers)
 
 
-def test_every_file_of_execo_that_the_table_names_is_there_or_optional() -> None:
+@pytest.mark.parametrize("package", LAYERS)
+def test_every_file_that_the_table_names_is_there_or_optional(package: str) -> None:
     optional = {"_localcluster", "_ssh_failure"}
-    missing = set(EXECO_LAYERS) - set(_modules("execo")) - optional
+    missing = set(LAYERS[package]) - set(_modules(package)) - optional
     assert not missing
 
 

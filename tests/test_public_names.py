@@ -37,26 +37,39 @@ PUBLIC = {
     "execo.process": """
         STDOUT STDERR stream_name ProcessLifecycleHandler ProcessOutputHandler ExpectOutputHandler
         handle_process_output ProcessBase Process SshProcess PortForwarder Serial SerialSsh get_process
-        port_forwarder_stderr_handler add_process_observer
+        port_forwarder_stderr_handler add_process_observer close_shared_connections
     """,
     "execo.action": """
         Action ActionLifecycleHandler ActionNotificationProcessLH ParallelSubActionLH SequentialSubActionLH
-        Local Remote RemoteSerial Put Get ParallelActions SequentialActions
+        Local Remote RemoteSerial Put Get ChainPut ParallelActions SequentialActions
         wait_any_actions wait_all_actions filter_bad_hosts
         ActionFactory default_action_factory get_remote get_fileput get_fileget
     """,
-    "execo.localcluster": "LocalCluster",
-    "execo_engine": "__version__",
+    "execo.daemon": "DaemonStatus Daemons find_daemon start_daemon",
+    "execo.localcluster": "Fault LocalCluster LocalHost",
+    "execo_engine": """
+        Engine HashableDict ParamSweeper copy_outputs engine geom igeom log logger redirect_outputs slugify sweep sweep_stats utils
+        Notebook Results diff_runs __version__
+    """,
+    "execo_engine.engine": "Engine run_meth_on_engine_ancestors copy_outputs redirect_outputs logger",
+    "execo_engine.log": "logger",
+    "execo_engine.notebook": "Difference Notebook diff_runs format_differences read_notebook read_notebooks",
+    "execo_engine.results": "DamagedLine Result Results combination_name",
+    "execo_engine.sweep": """
+        HashableDict ParamSweeper geom igeom sweep sweep_stats logger ParameterSpace ClaimLost SweepDirectory export_execo2
+    """,
+    "execo_engine.utils": "MAXFD copy_outputs redirect_outputs slugify",
     "execo_g5k": "__version__",
 }
 
 # `from execo import *` in a script gives these.
 TOP_LEVEL = """
-    Action ActionLifecycleHandler ActionsFailed ExpectOutputHandler Get Host Local ParallelActions PortForwarder
+    Action ActionLifecycleHandler ActionsFailed ChainPut ExpectOutputHandler Get Host Local ParallelActions PortForwarder
     Process ProcessLifecycleHandler ProcessOutputHandler ProcessesFailed Put Remote RemoteSerial Report
     SequentialActions Serial SerialSsh SshProcess Timer
     SSH SCP TAKTUK CHAINPUT STDOUT STDERR
     configuration default_connection_params logger sleep format_date format_duration get_seconds
+    find_daemon start_daemon
     default_action_factory get_remote get_fileput get_fileget get_process
     filter_bad_hosts wait_any_actions wait_all_actions
     action conductor config exception host log process report ssh_utils substitutions time_utils utils

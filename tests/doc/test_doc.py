@@ -2,6 +2,7 @@
 
 In a page, ``.. code-block:: python`` is run, and a ``.. code-block:: text`` of class ``output`` that follows it is what it prints; ``...``
 stands for anything.  What an example logs is part of what it prints: warnings that the page does not show are an error.
+A block of python of class ``namespaces`` or ``taktuk`` is run where these can be had.
 
 Run as a program, with a page as argument, this file runs that page.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from requirements import available
 
 ROOT = Path(__file__).resolve().parents[2]
 DOC = ROOT / "doc"
@@ -28,6 +30,7 @@ README = ROOT / "README.md"
 SAMPLES = DOC / "code_samples"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 SECONDS = 100
+NEEDS = {":class: namespaces": ("namespaces", "nft"), ":class: taktuk": ("taktuk",)}
 
 
 class Example(NamedTuple):
@@ -62,7 +65,10 @@ def examples_of(text: str) -> list[Example]:
         block, end = indented_block(lines, number + 1)
         options = [line.strip() for line in block[: block.index("")]]
         body = textwrap.dedent("\n".join(block[block.index(""):])).strip("\n") + "\n"
-        if directive[1] == "python":
+        needs = [need for option in options for need in NEEDS.get(option, ())]
+        if directive[1] == "python" and not all(map(available, needs)):
+            after = -1
+        elif directive[1] == "python":
             found.append(Example(number + 1 + block.index("") + 2, body, None))
             after = end
         else:
