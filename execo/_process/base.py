@@ -211,6 +211,7 @@ class ProcessBase(ProcessState):
         if self._requested and not self.ended:
             self.kill()
             self.wait()
+        observers.flush_before_reset()
         for handler in list(self.lifecycle_handlers):
             _call_guarded(handler.reset, self)
         with self._lock:
@@ -391,6 +392,8 @@ class ProcessBase(ProcessState):
             _log(logging.WARNING if warn else logging.DEBUG, self.dump)
         else:
             _log(logging.DEBUG, self.__str__, "ended: ")
+        if observers.functions:
+            observers.tell(self)                # queued before the waiters wake, so `flush` after `wait` means this one too
         with self._lock:
             # whoever makes the events later finds `ended` set
             started_event, event, condition = self._started_event, self._ended_event, self._ended_condition
@@ -402,8 +405,6 @@ class ProcessBase(ProcessState):
             the_conductor.handlers.run(lambda: _notify(condition))
         if self.lifecycle_handlers:
             self._run_lifecycle("end")
-        if observers.functions:
-            observers.tell(self)
 
     def _run_lifecycle(self, what: str) -> None:
         """Call the handlers in order: here as long as they are inline and nothing of this process is queued, then on a handler thread."""

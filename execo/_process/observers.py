@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
     Observer: TypeAlias = "Callable[[Any], None]"
 
+_RESET_PATIENCE = 10.0
+"""Seconds that the reset of a process waits for observers that are slow."""
+
 
 class ProcessObservers:
     def __init__(self) -> None:
         self.functions: tuple[Observer, ...] = ()
         self._lock = threading.Lock()
         self._strand: Strand | None = None
+        self._telling: int | None = None        # the thread that calls an observer now
 
     def add(self, function: Observer) -> None:
         with self._lock:
@@ -43,7 +47,14 @@ class ProcessObservers:
         strand = self._strand
         if strand is not None:
             for function in self.functions:
-                strand.submit(lambda function=function: function(process))  # type: ignore[misc]   # bound now
+                strand.submit(lambda function=function: self._call(function, process))  # type: ignore[misc]   # bound now
+
+    def _call(self, function: Observer, process: object) -> None:
+        self._telling = threading.get_ident()
+        try:
+            function(process)
+        finally:
+            self._telling = None
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was queued is told; False if the time is up before."""
@@ -54,9 +65,15 @@ class ProcessObservers:
         strand.submit(told.set)
         return told.wait(timeout)
 
+    def flush_before_reset(self) -> None:
+        """Observers read what a reset forgets; one that resets a process itself has read it, and cannot wait for itself."""
+        if self.functions and self._telling != threading.get_ident() and not the_conductor.in_io_thread():
+            self.flush(_RESET_PATIENCE)
+
     def after_fork_in_child(self) -> None:
         self._lock = threading.Lock()
         self._strand = the_conductor.strand() if self.functions else None
+        self._telling = None
 
 
 observers = ProcessObservers()

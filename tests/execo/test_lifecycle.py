@@ -227,3 +227,28 @@ def test_a_slow_observer_delays_no_process_and_one_that_raises_no_other(capsys):
     finally:
         for observer in observers:
             remove_process_observer(observer)
+
+
+def test_observers_see_the_facts_of_a_process_that_is_reset_at_once_and_may_reset_it_themselves():
+    seen = []
+
+    def observe(process):
+        seen.append((process.exit_code, process.stdout))
+
+    def observe_and_reset(process):
+        process.reset()
+
+    process = Process("echo out; exit 3", shell=True, nolog_exit_code=True)
+    add_process_observer(observe)
+    try:
+        for _ in range(30):
+            process.run(20)
+            process.reset()
+        add_process_observer(observe_and_reset)
+        process.run(20)
+        assert flush_process_observers()
+    finally:
+        remove_process_observer(observe)
+        remove_process_observer(observe_and_reset)
+    assert seen == [(3, "out\n")] * 31
+    assert not process.started
