@@ -1,0 +1,70 @@
+"""Sweeps over parameters: what is to be run, who runs what, and what was done.
+
+`sweep` lists the combinations of parameters, `ParameterSpace` does so without holding them; `ParamSweeper` hands them out, each once, to
+all threads, processes and hosts that share a directory, and remembers what was done, whatever dies on the way.
+"""
+
+from __future__ import annotations
+
+from execo_engine._space import ParameterSpace
+from execo_engine._sweep.combinations import HashableDict, geom, igeom, sweep
+from execo_engine._sweep.journal import STATES
+from execo_engine._sweep.lease import Owner
+from execo_engine._sweep.plan import PlanChange, PlanInfo
+from execo_engine._sweep.records import OwnerStatus, Record, SweepDirectory, Verification, export_execo2
+from execo_engine._sweep.sweeper import ClaimLost, ParamSweeper
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+    from typing import Any
+
+    from execo_engine.log import logger
+
+__all__ = [
+    "HashableDict", "ParamSweeper", "ParameterSpace", "geom", "igeom", "sweep", "sweep_stats",
+    "ClaimLost", "Owner", "OwnerStatus", "PlanChange", "PlanInfo", "Record", "STATES", "SweepDirectory", "Verification", "export_execo2",
+    "logger",
+]
+
+
+def sweep_stats(stats: tuple[AbstractSet[Any], ...]) -> dict[str, dict[Any, dict[Any, float]]]:
+    """How far each value of each parameter is, from `ParamSweeper.stats()`.
+
+    :returns: {"total", "remaining", "skipped", "inprogress", "done": {parameter: {value: count}}}, and with "_ratio" appended, but for the
+      total, {parameter: {value: share of the total, 0 to 1}}.
+    """
+    kinds = ("total", "remaining", "skipped", "inprogress", "done")
+    counts = {kind: _count(combinations) for kind, combinations in zip(kinds, stats, strict=True)}
+    total = counts["total"]
+    ratios: dict[str, dict[Any, dict[Any, float]]] = {
+        f"{kind}_ratio": {name: {value: found.get(name, {}).get(value, 0) / number for value, number in values.items()}
+                          for name, values in total.items()}
+        for kind, found in counts.items() if kind != "total"
+    }
+    return {**counts, **ratios}
+
+
+def _count(combinations: AbstractSet[Mapping[Any, Any]]) -> dict[Any, dict[Any, float]]:
+    found: dict[Any, dict[Any, float]] = {}
+    for combination in combinations:
+        for name, value in combination.items():
+            values = found.setdefault(name, {})
+            values[value] = values.get(value, 0) + 1
+    return found
+
+
+def __getattr__(name: str) -> object:
+    if name == "logger":                # it brings all of execo, which a worker may not need
+        from execo_engine.log import logger
+
+        return logger
+    raise AttributeError(f"module 'execo_engine.sweep' has no attribute {name!r}")
+
+
+for _public in (HashableDict, ParamSweeper, ParameterSpace, ClaimLost, Owner, OwnerStatus, PlanChange, PlanInfo, Record, SweepDirectory,
+                Verification):
+    _public.__module__ = "execo_engine.sweep"
+for _function in (geom, igeom, sweep, export_execo2):
+    _function.__module__ = "execo_engine.sweep"
