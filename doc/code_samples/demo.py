@@ -1,89 +1,111 @@
 #!/usr/bin/env python3
-"""Twenty ssh hosts driven in parallel, from the first file to the final report.
+"""A campaign that survives: its jobs end while it works, its program is killed, and nothing is lost or done twice.
 
-They are throw-away hosts on this machine; put the names of your own in their place, and it is your experiment:
-each host throws darts at a square, and the share that hits the circle gives pi.
+How near is pi, when darts are thrown at random, or one into each cell of a grid?  Three parameters, 24 combinations, three hosts.
 """
 
+import math
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from statistics import median
 
-from execo import Get, Put, Remote, Report, SshProcess, Timer, format_duration
-from execo.localcluster import LocalCluster
+from execo import Remote, format_duration
 from execo.log import style
+from execo_engine import Results, SweepEngine
+from execo_engine.sweep import SweepDirectory
+from execo_engine.testbeds import ClusterTestbed
 
-DARTS = """\
-case $1 in *[!0-9]*) echo "darts.sh: '$1' is not a number of darts" >&2; exit 3;; esac
-sleep "$3"
-awk -v n="$1" -v seed="$2" 'BEGIN {
-    srand(seed); for (i = 0; i < n; i++) { x = rand(); y = rand(); hits += x * x + y * y < 1 }
-    print n, hits }'
-"""
+DARTS = """sleep {pause}; awk -v seed={seed} -v side={side} -v grid={grid} 'BEGIN {{
+    srand(seed)
+    for (i = 0; i < side; i++) for (j = 0; j < side; j++) {{
+        x = grid ? (i + rand()) / side : rand(); y = grid ? (j + rand()) / side : rand(); hits += x * x + y * y < 1 }}
+    printf "%.9f", 4 * hits / (side * side) }}'"""
 
-N_HOSTS = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+
+class Pi(SweepEngine):
+    parameters = {"method": ["random", "grid"], "side": [10, 40, 160, 640], "repetition": [1, 2, 3]}
+    testbed = ClusterTestbed(3, walltime=6)
+    max_attempts = 10                   # on a slow machine, 6 s are not much
+
+    def duration(self, combination):
+        return 0.5                      # far too little: the end of each job will find some at work
+
+    def run_combination(self, combination, hosts, directory):
+        seed = self.combination_seed(combination) % 10**6
+        command = DARTS.format(pause=1 + seed / 10**6, seed=seed, side=combination["side"], grid=int(combination["method"] == "grid"))
+        throw = Remote(command, hosts, self.connection_params).run()
+        if not throw.ok:
+            raise RuntimeError("no answer")
+        pi = float(throw.processes[0].stdout)
+        return {"pi": pi, "error": abs(pi - math.pi)}
 
 
 def say(text):
     print(f"\n{style.emph('==')} {style.user1(text)}", flush=True)
 
 
-def experiment(hosts, connection_params, work):
-    results = work / "results"
-    results.mkdir()
-    (work / "darts.sh").write_text(DARTS)
-    # These hosts share the disk of this machine, so each gets a directory of its own there.
-    there = [str(work / f"node-{i}") for i in range(len(hosts))]
+def run_until(folder, done):
+    """Run the campaign in a program of its own until so many combinations are done, and then kill it; or until it ends."""
+    campaign = subprocess.Popen([sys.executable, __file__, "-c", folder])
+    while campaign.poll() is None:
+        time.sleep(0.05)
+        if (folder / "sweep" / "journal").exists():
+            with SweepDirectory(folder / "sweep") as sweep:
+                if len(sweep.records("done")) >= done:
+                    campaign.kill()
+                    return campaign.wait()
+    return campaign.returncode
 
-    say(f"Put: one file to {len(hosts)} hosts, each to its own directory")
-    prepare = Remote("mkdir {{there}}", hosts, connection_params, name="make directories").run()
-    put = Put(hosts, work / "darts.sh", "{{there}}", connection_params).run()
-    print(f"{len(put.finished_ok_processes)} of {len(hosts)} have it")
 
-    say("Remote: the same command everywhere, other parameters on each host")
-    darts = [str(20000 + 1000 * i) for i in range(len(hosts))]
-    pauses = [0] * len(hosts)
-    darts[len(hosts) // 3] = "many"         # this host will fail,
-    pauses[len(hosts) // 2] = 60            # and this one will not end in time
-    throw = Remote("cd {{there}} && sh darts.sh {{darts}} {{range(len(hosts))}} {{pauses}} > result.txt", hosts, connection_params,
-                   name="throw darts", process_args={"timeout": 4, "nolog_exit_code": True, "nolog_timeout": True})
-    throw.run()
-    for process in throw.failed_processes:
-        why = "timeout" if process.timeouted else f"exit code {process.exit_code}: {(process.stdout + process.stderr).strip()}"
-        print(f"{style.host(process.host.address)} {style.report_error('failed')}, {why}")
-    print(f"{len(throw.finished_ok_processes)} hosts are done, the slowest took",
-          format_duration(max(process.end_date - process.start_date for process in throw.finished_ok_processes), True))
+def table(rows):
+    """{(method, side): median error}, also printed."""
+    errors = {}
+    for row in rows:
+        errors.setdefault((row["method"], row["side"]), []).append(row["error"])
+    print(f"{'method':8}{'darts':>8}  {'runs':>4}  median error")
+    for (method, side), found in sorted(errors.items()):
+        print(f"{method:8}{side * side:8}  {len(found):4}  {median(found):.6f}")
+    return {case: median(found) for case, found in errors.items()}
 
-    say("expect: a dialogue with a command that asks questions")
-    with SshProcess("printf 'your name? '; read name; echo \"hello $name, this is $(hostname)\"", hosts[0], connection_params,
-                    name="dialogue").start() as dialogue:
-        dialogue.expect(r"name\? ", timeout=10)
-        print("researcher", file=dialogue)
-        _, match = dialogue.expect(r"hello researcher, .*", timeout=10)
-        print(f"{style.host(hosts[0].address)} says: {match.group().strip()}")
-        dialogue.wait()
 
-    say("Get: the results of the hosts that have one")
-    good = [process.host for process in throw.finished_ok_processes]
-    from_there = [there[hosts.index(host)] for host in good]
-    get = Get(good, "{{from_there}}/result.txt", str(results) + "/{{{host}}}.txt", connection_params).run()
-    counts = [tuple(map(int, file.read_text().split())) for file in results.iterdir()]
-    thrown, hits = map(sum, zip(*counts, strict=True))
-    print(f"{len(counts)} files, {thrown} darts, pi is about {style.user2(f'{4 * hits / thrown:.4f}')}")
-
-    say("Report: what ran, how it went, how long it took")
-    print(Report([prepare, put, throw, dialogue, get]).to_string(wide=False))
+def picture(errors, file):
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        print("no picture: pip install 'execo-engine[plot]'")
+        return
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot(xscale="log", yscale="log", xlabel="darts", ylabel="median error of pi")
+    for method in ("random", "grid"):
+        points = sorted((side * side, error) for (name, side), error in errors.items() if name == method)
+        axes.plot(*zip(*points, strict=True), marker="o", label=method)
+    axes.legend()
+    figure.savefig(file)
+    print(f"picture: {file}")
 
 
 def main():
-    timer = Timer()
-    say(f"LocalCluster: {N_HOSTS} ssh hosts on this machine")
-    with LocalCluster(N_HOSTS) as cluster, tempfile.TemporaryDirectory(prefix="execo-demo-") as work:
-        print(f"{cluster.hosts[0].address} to {cluster.hosts[-1].address}, port {cluster.connection_params['port']}, "
-              f"served by {cluster.server}, after {format_duration(timer.elapsed(), True)}")
-        experiment(cluster.hosts, cluster.connection_params, Path(work))
-    print(f"all in {format_duration(timer.elapsed(), True)}; the hosts are gone")
+    begin = time.monotonic()
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="execo-demo-")) / "pi"
+    say("A campaign of 24 combinations, on 3 hosts, in jobs of 6 s")
+    run_until(folder, done=13)
+    say("kill -9: the program is gone; this is what it leaves")
+    subprocess.run([sys.executable, "-m", "execo_engine", "status", folder], check=True)
+    say("The same command again: it goes on")
+    run_until(folder, done=1000)
+    say("What came of it")
+    subprocess.run([sys.executable, "-m", "execo_engine", "verify", folder], check=True)
+    rows = Results(folder).rows()
+    errors = table(rows)
+    picture(errors, folder / "pi.png")
+    print(f"{len(rows)} results in {folder}, after {format_duration(time.monotonic() - begin)}")
 
 
 if __name__ == "__main__":
-    main()
+    if "-c" in sys.argv:
+        Pi().start()
+    else:
+        main()

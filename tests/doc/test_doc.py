@@ -2,7 +2,7 @@
 
 In a page, ``.. code-block:: python`` is run, and a ``.. code-block:: text`` of class ``output`` that follows it is what it prints; ``...``
 stands for anything.  What an example logs is part of what it prints: warnings that the page does not show are an error.
-A block of python of class ``namespaces`` or ``taktuk`` is run where these can be had.
+A block of python of class ``namespaces``, ``taktuk`` or ``grid5000`` is run where these can be had; tests/execo_g5k runs the last.
 
 Run as a program, with a page as argument, this file runs that page.
 """
@@ -30,7 +30,7 @@ README = ROOT / "README.md"
 SAMPLES = DOC / "code_samples"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 SECONDS = 100
-NEEDS = {":class: namespaces": ("namespaces", "nft"), ":class: taktuk": ("taktuk",)}
+NEEDS = {":class: namespaces": ("namespaces", "nft"), ":class: taktuk": ("taktuk",), ":class: grid5000": ("grid5000",)}
 
 
 class Example(NamedTuple):
@@ -145,6 +145,8 @@ def run_alone(arguments: list[str], folder: Path) -> subprocess.CompletedProcess
                           text=True, encoding="utf-8", timeout=SECONDS)
 
 
+EXPLAINED = ("demo.py", "darts.py", "execo_conf.py")
+"""Samples with a test of their own."""
 PAGES = [*sorted(page for page in DOC.rglob("*.rst") if examples_of(page.read_text(encoding="utf-8"))), README]
 
 
@@ -156,7 +158,7 @@ def test_the_examples_of_a_page_run_and_print_what_it_says(page: Path, tmp_path:
 
 
 @pytest.mark.requires("ssh")
-@pytest.mark.parametrize("script", sorted(set(SAMPLES.glob("*.py")) - {SAMPLES / "demo.py", SAMPLES / "execo_conf.py"}),
+@pytest.mark.parametrize("script", sorted(set(SAMPLES.glob("*.py")) - {SAMPLES / name for name in EXPLAINED}),
                          ids=lambda script: script.name)
 def test_a_sample_script_runs_and_prints_what_its_end_says(script: Path, tmp_path: Path) -> None:
     done = run_alone([str(script)], tmp_path)
@@ -166,11 +168,12 @@ def test_a_sample_script_runs_and_prints_what_its_end_says(script: Path, tmp_pat
     assert not difference(textwrap.dedent(prints.replace("#", "")), done.stdout), done.stdout
 
 
-@pytest.mark.requires("ssh")
-def test_the_demo_prints_what_its_page_shows(tmp_path: Path) -> None:
-    done = run_alone([str(SAMPLES / "demo.py")], tmp_path)
+@pytest.mark.requires("ssh", "matplotlib")
+@pytest.mark.parametrize(("script", "arguments", "page"), [("demo.py", ["results"], "demo.rst"), ("darts.py", [], "guide/darts.rst")])
+def test_a_script_that_is_explained_prints_what_its_page_shows(script: str, arguments: list[str], page: str, tmp_path: Path) -> None:
+    done = run_alone([str(SAMPLES / script), *arguments], tmp_path)
     assert done.returncode == 0, done.stderr
-    shown = output_blocks((DOC / "demo.rst").read_text(encoding="utf-8"))
+    shown = output_blocks((DOC / page).read_text(encoding="utf-8"))
     assert not difference(shown, done.stdout), done.stdout
 
 

@@ -1,0 +1,1 @@
+"""The testbeds, one file each."""

@@ -1,0 +1,1 @@
+"""The campaign: pure parts (durations, schedule, plan, replay), and what runs a combination in a thread."""
