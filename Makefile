@@ -15,13 +15,16 @@ CHECK_TOOLS = 'build>=1.2' 'mypy>=1.14' 'ruff>=0.9' types-paramiko types-request
 DOC_TOOLS = 'sphinx>=7.3'
 SYSTEM_PACKAGES = busybox fish git iproute2 munge nftables openssh-client openssh-server perl procps python3-venv slurm-client slurmctld \
     slurmd taktuk tcsh util-linux zsh
+# A batch scheduler, for execo_g5k: oar-restful-api wants some server of HTTP, and mini-httpd, never started, is the smallest.
+SYSTEM_PACKAGES_OAR = libxml-dumper-perl libyaml-perl libyaml-syck-perl mini-httpd oar-node oar-restful-api oar-server oar-server-pgsql \
+    oar-user oar-user-pgsql postgresql
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test develop check doc bench wheels check-wheels system-deps clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo           20 ssh hosts of this machine, driven in parallel'
+	@echo 'make demo           a campaign on ssh hosts of this machine, which is killed and goes on'
 	@echo 'make test           the tests; says what it skipped, and how to get it'
 	@echo 'make develop        editable installs of the three packages and all tools in $(VENV)'
 	@echo 'make check          ruff, mypy --strict, layers'
@@ -44,7 +47,7 @@ $(VENV)/.made:
 	@touch '$@'
 
 $(VENV)/.demo: $(VENV)/.made $(PROJECTS)
-	$(PIP) install -q -e './execo[localcluster]'
+	$(PIP) install -q -e './execo[localcluster]' -e './execo_engine[plot]'
 	@touch '$@'
 
 $(VENV)/.test: $(VENV)/.demo
@@ -106,11 +109,16 @@ check-wheels: wheels
 	cd build/check-wheels/elsewhere && EXECO_INSTALLED=1 ../venv/bin/python -m pytest -c ../../../pyproject.toml \
 	    --rootdir ../../.. -n $(WORKERS) --dist loadfile -m 'not serial' $(PYTEST_ARGS) $(addprefix ../../../,$(TESTS))
 
+# Servers among them must not start: policy-rc.d says so to their packages, for as long as this takes.
 system-deps:
-	@command -v apt-get >/dev/null || { echo 'no apt-get: install $(SYSTEM_PACKAGES) by other means' >&2; exit 1; }
-	@sudo=; [ "$$(id -u)" -eq 0 ] || sudo=sudo; set -x; \
+	@command -v apt-get >/dev/null || { echo 'no apt-get: install $(SYSTEM_PACKAGES) $(SYSTEM_PACKAGES_OAR) by other means' >&2; exit 1; }
+	@sudo=; [ "$$(id -u)" -eq 0 ] || sudo=sudo; policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ]; then \
+	    trap "$$sudo rm -f $$policy" EXIT; trap 'exit 1' INT TERM; \
+	    printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null && $$sudo chmod 755 $$policy || exit 1; \
+	fi; set -x; \
 	$$sudo apt-get -q update && \
-	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $(SYSTEM_PACKAGES)
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $(SYSTEM_PACKAGES) $(SYSTEM_PACKAGES_OAR)
 
 clean:
 	rm -rf '$(VENV)' .tox build dist doc/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis \

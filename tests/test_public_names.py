@@ -49,7 +49,7 @@ PUBLIC = {
     "execo.localcluster": "Fault LocalCluster LocalHost",
     "execo_engine": """
         Engine HashableDict ParamSweeper copy_outputs engine geom igeom log logger redirect_outputs slugify sweep sweep_stats utils
-        Notebook Results diff_runs __version__
+        Notebook Results diff_runs SweepEngine ReservationOver testbeds __version__
     """,
     "execo_engine.engine": "Engine run_meth_on_engine_ancestors copy_outputs redirect_outputs logger",
     "execo_engine.log": "logger",
@@ -58,8 +58,34 @@ PUBLIC = {
     "execo_engine.sweep": """
         HashableDict ParamSweeper geom igeom sweep sweep_stats logger ParameterSpace ClaimLost SweepDirectory export_execo2
     """,
+    "execo_engine.plot": "plot_states",
+    "execo_engine.testbeds": "ClusterTestbed SlurmTestbed StaticTestbed Testbed",
+    "execo_engine.workflow": "ReservationOver SweepEngine",
     "execo_engine.utils": "MAXFD copy_outputs redirect_outputs slugify",
-    "execo_g5k": "__version__",
+    "execo_g5k": """
+        __version__ G5kAutoPortForwarder OarError OarSubmission config default_frontend_connection_params default_oarsh_oarcp_params
+        g5k_configuration get_current_oar_jobs get_kavlan_host_name get_oar_array_jobs get_oar_grid_info get_oar_grid_jobs
+        get_oar_grid_nodes get_oar_grids get_oar_job_info get_oar_job_kavlan get_oar_job_nodes get_oar_job_subnets get_oargrid_job_info
+        get_oargrid_job_nodes get_oargrid_job_oar_jobs oar oardel oardelgrid oargriddel oargridsub oarsub oarsubgrid utils
+        wait_oar_grid_start wait_oar_job_start wait_oargrid_job_start
+    """,
+    "execo_g5k.config": """
+        g5k_configuration default_frontend_connection_params default_oarsh_oarcp_params make_default_frontend_connection_params
+        make_default_oarsh_oarcp_params
+    """,
+    "execo_g5k.oar": """
+        OarSubmission OarError GridJobs format_oar_date format_oar_duration get_oarsub_commandline oar_date_to_unixts
+        oar_duration_to_seconds oardel oardelgrid oarsub oarsubgrid wait_oar_grid_start wait_oar_job_start get_current_oar_jobs
+        get_oar_array_jobs get_oar_job_info get_oar_job_nodes get_oar_job_subnets get_oar_job_kavlan
+    """,
+    "execo_g5k.oargrid": """
+        oargridsub oargriddel get_oargridsub_commandline get_oargrid_job_info get_oargrid_job_key get_oargrid_job_nodes
+        get_oargrid_job_oar_jobs wait_oargrid_job_start
+    """,
+    "execo_g5k.utils": """
+        G5kAutoPortForwarder frontend_factory get_default_frontend get_frontend_host get_ipv4_range get_kavlan_host_name
+        get_mac_addresses hosts_list
+    """,
 }
 
 # `from execo import *` in a script gives these.

@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,9 @@ REQUIREMENTS: dict[str, Requirement] = {
     ),
     "oar": Requirement(
         _can_run_oar, "no OAR (oar-server-pgsql, oar-user-pgsql, oar-node, postgresql): make system-deps, and run as root"
+    ),
+    "grid5000": Requirement(
+        lambda: socket.gethostname().endswith(".grid5000.fr") and has_program("oarsub"), "not on a frontend of Grid'5000"
     ),
     "matplotlib": Requirement(
         lambda: importlib.util.find_spec("matplotlib") is not None, "no matplotlib: pip install 'execo-engine[plot]'"
