@@ -566,7 +566,7 @@ print(*[process.wait(30).error for process in processes])
 
 def test_a_crash_of_the_io_thread_leaves_nobody_waiting_for_a_master() -> None:
     with silent_port() as port:
-        assert run_script(CRASH, port).splitlines()[-1] == "True True True True"
+        assert "True True True True" in run_script(CRASH, port).splitlines()
 
 
 SCRIPT = """

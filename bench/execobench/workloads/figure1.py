@@ -104,7 +104,7 @@ def _proportional(pid: int | None) -> int:
         return next(int(line.split()[1]) * 1024 for line in rollup if line.startswith("Pss:"))
 
 
-METRICS = (Metric("wall", ratio=True), Metric("cpu", ratio=True))
+METRICS = (Metric("wall", ratio=True), Metric("cpu", ratio=True), Metric("own_share", "%"))
 
 WORKLOADS = [
     Workload(

@@ -81,7 +81,7 @@ def fold_clustershell(n: int) -> dict[str, float]:
     return meter.values
 
 
-METRICS = (Metric("wall", "ms", 1000.0, ratio=True),)
+METRICS = (Metric("wall", "ms", 1000.0, ratio=True), Metric("cpu", "ms", 1000.0, ratio=True))
 
 WORKLOADS = [
     Workload(
