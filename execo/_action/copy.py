@@ -39,7 +39,7 @@ def with_home(path: str) -> str:
     return os.path.expanduser(path) if path.startswith("~") and not os.path.lexists(path) else path
 
 
-class _Copy(Remote):
+class Copying(Remote):
     """`names` and `location` are substituted for each host; no name, no process."""
 
     _kind_at_date = None
@@ -56,6 +56,8 @@ class _Copy(Remote):
         else:
             self._adopt([])
 
+
+class _ScpCopy(Copying):
     def _make_process(self, host: Host, index: int) -> Process:
         params = make_connection_params(self.connection_params)
         address = get_rewritten_host_address(host.address, self.connection_params)
@@ -69,7 +71,7 @@ class _Copy(Remote):
         raise NotImplementedError
 
 
-class Put(_Copy):
+class Put(_ScpCopy):
     """Copy local files and directories to many hosts.
 
     :param hosts: one host or an iterable of hosts.
@@ -97,7 +99,7 @@ class Put(_Copy):
         return [repr(self._hosts), repr(self.local_files), f"remote_location={self.remote_location!r}"]
 
 
-class Get(_Copy):
+class Get(_ScpCopy):
     """Copy files and directories from many hosts.
 
     :param hosts: one host or an iterable of hosts.

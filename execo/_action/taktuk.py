@@ -11,7 +11,7 @@ import os
 from .._process.taktuk import TaktukGetProcess, TaktukProcess, TaktukPutProcess
 from .._taktuk.trees import Trees
 from ..host import Host
-from .copy import file_names, with_home
+from .copy import Copying, file_names, with_home
 from .remote import Remote
 from .start_at import SynchronizedTaktukProcess
 
@@ -59,23 +59,7 @@ class TaktukRemote(Remote):
         super()._notify_terminated()
 
 
-class _TaktukCopy(TaktukRemote):
-    _kind_at_date = None
-
-    def __init__(self, hosts: Any, names: list[str], location: Any, connection_params: Mapping[str, Any] | None,
-                 kwargs: dict[str, Any]) -> None:
-        self._names = names
-        self._location = os.fspath(location)
-        super().__init__((*names, self._location), hosts, connection_params, kwargs.pop("process_args", None), **kwargs)
-
-    def _init_processes(self) -> None:
-        if self._names:
-            super()._init_processes()
-        else:
-            self._adopt([])
-
-
-class TaktukPut(_TaktukCopy):
+class TaktukPut(Copying, TaktukRemote):
     """Copy local files and directories to many hosts through a tree of connections; arguments as for `Put`.
 
     Each node passes the data on, so the network of this machine carries few copies of it.  TakTuk holds what a node cannot pass on yet in
@@ -100,7 +84,7 @@ class TaktukPut(_TaktukCopy):
         return [repr(self._hosts), repr(self.local_files), f"remote_location={self.remote_location!r}"]
 
 
-class TaktukGet(_TaktukCopy):
+class TaktukGet(Copying, TaktukRemote):
     """Copy files and directories from many hosts through a tree of connections; arguments as for `Get`."""
 
     def __init__(self, hosts: Iterable[Host | str] | Host | str, remote_files: Files, local_location: str = ".",
