@@ -186,12 +186,11 @@ def test_a_host_that_comes_back_is_reached_by_a_retry(cluster: LocalCluster) -> 
 
 @pytest.mark.parametrize("kind", [Remote, TaktukRemote])
 def test_a_server_that_takes_few_connections_at_once_is_met_with_patience(kind: Any, caplog: pytest.LogCaptureFixture) -> None:
-    # As with MaxStartups 10:30:100 and a hundred hosts, with half of each.
-    with LocalCluster(1, "namespaces", sshd_options={"MaxStartups": "5:30:50"}) as one:
+    with LocalCluster(1, "namespaces", sshd_options={"MaxStartups": "10:30:100"}) as one:      # the default of sshd
         caplog.set_level(logging.INFO, "execo")
-        hosts = more_addresses(one.hosts[0], 40)
+        hosts = more_addresses(one.hosts[0], 100)
         # The default options of ssh ask for a terminal: without one what ssh says cannot be told from what the command says.
-        action = kind("echo here", hosts, params(one), QUIET, fanout=40).run(120)
+        action = kind("echo here", hosts, params(one), QUIET, fanout=100).run(120)
         failed = [process.stderr for process in action.processes if not process.ok]
         assert action.finished_ok, failed
         assert all(process.stdout.split() == ["here"] for process in action.processes)
