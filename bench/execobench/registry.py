@@ -67,6 +67,8 @@ class Workload:
     reps: int = 5
     timeout: float = 120.0
     """Seconds that one measurement may take."""
+    by_name_only: bool = False
+    """Takes an hour, so it is measured only if it is asked for."""
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -98,11 +100,13 @@ def find_workload(name: str) -> Workload:
 
 
 def choose(workloads: list[Workload], names: list[str]) -> list[Workload]:
-    """Those whose name is, or begins with, one of `names` and a dash; all without names.
+    """Those whose name is, or begins with, one of `names` and a dash; without names, all that do not take an hour.
 
     :raises KeyError: for a name that chooses none.
     """
     for name in names:
         if not any(w.name == name or w.name.startswith(name + "-") for w in workloads):
             raise KeyError(f"no workload {name!r}, only {', '.join(w.name for w in workloads)}")
-    return [w for w in workloads if not names or any(w.name == n or w.name.startswith(n + "-") for n in names)]
+    if not names:
+        return [w for w in workloads if not w.by_name_only]
+    return [w for w in workloads if any(w.name == n or w.name.startswith(n + "-") for n in names)]

@@ -130,6 +130,7 @@ WORKLOADS = [
         ),
         reps=3,
         timeout=600.0,
+        by_name_only=True,
         note="A LocalCluster: clients, servers and commands share the processors of one machine, and the nodes of a tree too. "
         "Remote, shared connections: the connections are open before.",
     ),
@@ -148,6 +149,7 @@ WORKLOADS = [
         ),
         reps=1,
         timeout=900.0,
+        by_name_only=True,
         note="One engine of TakTuk for each host, all on this machine: a node of its own would give each a processor of its own.",
     ),
     Workload(
@@ -162,6 +164,7 @@ WORKLOADS = [
         implementations=(Implementation("execo", sessions, OURS, needs=("ssh",)),),
         reps=3,
         timeout=900.0,
+        by_name_only=True,
         note="own_rss: memory of Python with all of them open; client_pss: of one ssh client, its share of what all share.",
     ),
 ]
