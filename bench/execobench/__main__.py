@@ -62,7 +62,7 @@ def main() -> None:
     except KeyError as error:
         sys.exit(f"--only: {error.args[0]}")
     if arguments.list:
-        for workload in workloads:
+        for workload in workloads if arguments.only else registry.load_workloads():
             print(f"{workload.name:16} {workload.title}")
         return
     folder = (arguments.results or (RESULTS / "quick" if arguments.quick else RESULTS)).resolve()
