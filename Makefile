@@ -101,14 +101,15 @@ wheels: $(VENV)/.check
 	@ls dist
 
 # Outside of the source tree, with EXECO_INSTALLED=1: the run stops at once if it would test anything but the installed copies.
-# Without those that break hosts and disks or kill workers: they take half of the time, and say nothing of what was packed.
+# Without those that break hosts and disks, kill workers, or drive a batch scheduler: they take most of the time, and say nothing of what
+# was packed.
 check-wheels: wheels
 	rm -rf build/check-wheels && mkdir -p build/check-wheels/elsewhere
 	$(BIN)/python -m venv build/check-wheels/venv
 	set -- dist/execo-*.whl dist/execo_engine-*.whl && build/check-wheels/venv/bin/python -m pip --disable-pip-version-check install -q \
 	    --find-links dist "$$1[localcluster,test]" "$$2[pandas,plot]" dist/execo_g5k-*.whl
 	cd build/check-wheels/elsewhere && EXECO_INSTALLED=1 ../venv/bin/python -m pytest -c ../../../pyproject.toml \
-	    --rootdir ../../.. -n $(WORKERS) --dist loadfile -m 'not serial' -k 'not fault and not kill' $(PYTEST_ARGS) \
+	    --rootdir ../../.. -n $(WORKERS) --dist loadfile -m 'not serial' -k 'not fault and not kill and not oar_real and not remote_and_taktuk' $(PYTEST_ARGS) \
 	    $(addprefix ../../../,$(TESTS))
 
 # Servers among them must not start: policy-rc.d says so to their packages, for as long as this takes.
