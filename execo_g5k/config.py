@@ -43,7 +43,7 @@ g5k_configuration: dict[str, Any] = {
 """Global configuration of execo_g5k.  All intervals and timeouts are durations.
 
 Read when needed, but never present until set: ``grid_dir``, the folder where `execo_g5k.oar.oarsubgrid` notes its reservations (default:
-``~/.execo/oargrid``).
+``~/.execo/oargrid``); ``clock``, a function that gives the date in place of `time.time`.
 """
 
 

@@ -142,7 +142,7 @@ LAYERS = {"execo": EXECO_LAYERS, "execo_engine": ENGINE_LAYERS}
 ALLOWED = {
     "execo": {"paramiko"},
     "execo_engine": {"execo", "simplejson"},
-    "execo_g5k": {"execo", "requests", "simplejson", "matplotlib", "networkx", "psycopg2", "keyring"},
+    "execo_g5k": {"execo", "requests", "simplejson", "matplotlib", "networkx", "psycopg", "keyring", "pandas"},
 }
 
 
