@@ -6,7 +6,7 @@ Importing starts no thread and no process.  All but the sweeps is imported when 
 from __future__ import annotations
 
 from execo_engine._version import __version__
-from execo_engine.sweep import ClaimLost, HashableDict, ParameterSpace, ParamSweeper, geom, igeom, sweep, sweep_stats
+from execo_engine.sweep import ClaimLost, HashableDict, ParamSweeper, geom, igeom, sweep, sweep_stats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from execo_engine.log import logger
     from execo_engine.notebook import Notebook, diff_runs
     from execo_engine.results import Results
+    from execo_engine.sweep import ParameterSpace
     from execo_engine.utils import copy_outputs, redirect_outputs, slugify
     from execo_engine.workflow import ReservationOver, SweepEngine
 
@@ -28,8 +29,8 @@ __all__ = [
 _LATER = {
     "Engine": "engine", "engine": "engine", "log": "log", "logger": "log", "Notebook": "notebook", "diff_runs": "notebook",
     "notebook": "notebook", "Results": "results", "results": "results", "copy_outputs": "utils", "redirect_outputs": "utils",
-    "slugify": "utils", "utils": "utils", "ReservationOver": "workflow", "SweepEngine": "workflow", "testbeds": "testbeds",
-    "workflow": "workflow",
+    "slugify": "utils", "utils": "utils", "ParameterSpace": "sweep", "ReservationOver": "workflow", "SweepEngine": "workflow",
+    "testbeds": "testbeds", "workflow": "workflow",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from bisect import bisect_right
@@ -10,6 +9,7 @@ from itertools import accumulate
 
 from execo_engine._sweep.codec import Codec
 from execo_engine._sweep.combinations import HashableDict
+from execo_engine._sweep.digest import blake2b
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class ParameterSpace:
     def identity(self) -> str:
         """The same for the same space, in any process."""
         text = json.dumps(self._source.identity(), sort_keys=True, separators=(",", ":"))
-        return f"space-{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}"
+        return f"space-{blake2b(text.encode(), digest_size=16).hexdigest()}"
 
     def __len__(self) -> int:
         return self.size
@@ -174,6 +174,9 @@ class ParameterSpace:
         return ParameterSpace._on(_Where(self._source, predicate))
 
 
+ParameterSpace.__module__ = "execo_engine.sweep"
+
+
 def _float(size: int) -> str:
     digits = str(size)
     return f"{digits[0]}.{digits[1:4]}e{len(digits) - 1}"
@@ -196,14 +199,14 @@ class _Draw:
     """Random integers from a seed.  Its own: what `random` draws from a seed may change with Python."""
 
     def __init__(self, seed: int | str) -> None:
-        self._key = hashlib.blake2b(f"{type(seed).__name__}:{seed}".encode(), digest_size=32).digest()
+        self._key = blake2b(f"{type(seed).__name__}:{seed}".encode(), digest_size=32).digest()
         self._counter = 0
 
     def _bits(self, number: int) -> int:
         size = (number + 7) // 8
         found = b""
         while len(found) < size:
-            found += hashlib.blake2b(self._counter.to_bytes(16, "big"), key=self._key).digest()
+            found += blake2b(self._counter.to_bytes(16, "big"), key=self._key).digest()
             self._counter += 1
         return int.from_bytes(found[:size], "big") >> (8 * size - number)
 
@@ -470,7 +473,7 @@ class _Chosen:
         return item in self._base and any(self._base.item(place) == item for place in self.places)
 
     def identity(self) -> Any:
-        places = hashlib.blake2b(",".join(map(str, self.places)).encode(), digest_size=16).hexdigest()
+        places = blake2b(",".join(map(str, self.places)).encode(), digest_size=16).hexdigest()
         return ["chosen", self._base.identity(), self.size, places]
 
 
@@ -499,14 +502,14 @@ class _Shuffled:
         self._half = max(1, ((self.size - 1).bit_length() + 1) // 2)
         self._mask = (1 << self._half) - 1
         self._bytes = (self._half + 7) // 8
-        key = hashlib.blake2b(f"{type(seed).__name__}:{seed}".encode(), digest_size=32).digest()
-        self._keys = [hashlib.blake2b(bytes([number]), key=key, digest_size=32).digest() for number in range(self._ROUNDS)]
+        key = blake2b(f"{type(seed).__name__}:{seed}".encode(), digest_size=32).digest()
+        self._keys = [blake2b(bytes([number]), key=key, digest_size=32).digest() for number in range(self._ROUNDS)]
 
     def _mix(self, key: bytes, half: int) -> int:
         data = half.to_bytes(self._bytes, "big")
         found = b""
         for number in range((self._bytes + 63) // 64):
-            found += hashlib.blake2b(bytes([number]) + data, key=key).digest()
+            found += blake2b(bytes([number]) + data, key=key).digest()
         return int.from_bytes(found[:self._bytes], "big") & self._mask
 
     def item(self, index: int) -> Any:

@@ -6,12 +6,10 @@ all threads, processes and hosts that share a directory, and remembers what was 
 
 from __future__ import annotations
 
-from execo_engine._space import ParameterSpace
 from execo_engine._sweep.combinations import HashableDict, geom, igeom, sweep
 from execo_engine._sweep.journal import STATES
 from execo_engine._sweep.lease import Owner
 from execo_engine._sweep.plan import PlanChange, PlanInfo
-from execo_engine._sweep.records import OwnerStatus, Record, SweepDirectory, Verification, export_execo2
 from execo_engine._sweep.sweeper import ClaimLost, ParamSweeper
 
 TYPE_CHECKING = False
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from typing import Any
 
+    from execo_engine._space import ParameterSpace
+    from execo_engine._sweep.records import OwnerStatus, Record, SweepDirectory, Verification, export_execo2
     from execo_engine.log import logger
 
 __all__ = [
@@ -55,16 +55,28 @@ def _count(combinations: AbstractSet[Mapping[Any, Any]]) -> dict[Any, dict[Any, 
     return found
 
 
+# What a worker of a sweep may not need: {name: module}.
+_LATER = {
+    "ParameterSpace": "_space", "OwnerStatus": "_sweep.records", "Record": "_sweep.records", "SweepDirectory": "_sweep.records",
+    "Verification": "_sweep.records", "export_execo2": "_sweep.records", "logger": "log",
+}
+
+
 def __getattr__(name: str) -> object:
-    if name == "logger":                # it brings all of execo, which a worker may not need
-        from execo_engine.log import logger
+    if name not in _LATER:
+        raise AttributeError(f"module 'execo_engine.sweep' has no attribute {name!r}")
+    from importlib import import_module
 
-        return logger
-    raise AttributeError(f"module 'execo_engine.sweep' has no attribute {name!r}")
+    found: object = getattr(import_module(f"execo_engine.{_LATER[name]}"), name)
+    globals()[name] = found
+    return found
 
 
-for _public in (HashableDict, ParamSweeper, ParameterSpace, ClaimLost, Owner, OwnerStatus, PlanChange, PlanInfo, Record, SweepDirectory,
-                Verification):
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+for _public in (HashableDict, ParamSweeper, ClaimLost, Owner, PlanChange, PlanInfo):
     _public.__module__ = "execo_engine.sweep"
-for _function in (geom, igeom, sweep, export_execo2):
+for _function in (geom, igeom, sweep):
     _function.__module__ = "execo_engine.sweep"

@@ -9,9 +9,9 @@ is one combination here too; nan is equal to itself.
 
 from __future__ import annotations
 
-import base64
 import json
 import math
+from binascii import a2b_base64, b2a_base64
 from json.encoder import encode_basestring_ascii
 from operator import itemgetter
 
@@ -43,7 +43,7 @@ def _float_key(value: float) -> str:
 
 
 def _bytes(value: bytes) -> str:
-    return f'["b","{base64.b64encode(value).decode()}"]'
+    return f'["b","{b2a_base64(value, newline=False).decode()}"]'
 
 
 class _Writers(dict):  # type: ignore[type-arg]
@@ -83,9 +83,11 @@ class _Writer:
         return text
 
     def _named(self, value: dict[Any, Any]) -> str:
-        """A HashableDict whose names were not met before; also any dict, for a key."""
+        """A HashableDict whose names were not met before."""
         names = tuple(value)
         if not all(type(name) is str for name in names):
+            if self._as_key:
+                hash(value)             # its names may have no order
             return self._pairs("h", value)
         ordered = sorted(names)
         if len(ordered) == 0:
@@ -118,12 +120,14 @@ class _Writer:
     def _decide(self, kind: type) -> Write:
         """How values of a type are written that is not among the usual ones."""
         as_key, write = self._as_key, self.write
+        if as_key and kind.__hash__ is None:
+            raise TypeError(f"unhashable type: {kind.__name__!r}")      # in the words of a set
         exact: dict[type, Write] = {
             tuple: lambda value: self._array("t", value), list: lambda value: self._array("l", value), complex: self._complex,
             set: lambda value: self._array("s", value, ordered=False),
             frozenset: lambda value: self._array("s" if as_key else "fs", value, ordered=False),
-            bytearray: _bytes if as_key else lambda value: '["ba",' + _bytes(value)[5:],
-            dict: self._named if as_key else lambda value: self._pairs("d", value),
+            bytearray: lambda value: '["ba",' + _bytes(value)[5:],
+            dict: lambda value: self._pairs("d", value),
             HashableDict: write,
         }
         if kind in exact:
@@ -177,8 +181,8 @@ class Codec:
     def _build_kind(self, value: list[Any]) -> Any:
         kind, *rest = value
         simple: dict[str, Callable[[list[Any]], Any]] = {
-            "f": lambda one: float(one[0]), "b": lambda one: base64.b64decode(one[0]),
-            "ba": lambda one: bytearray(base64.b64decode(one[0])),
+            "f": lambda one: float(one[0]), "b": lambda one: a2b_base64(one[0]),
+            "ba": lambda one: bytearray(a2b_base64(one[0])),
         }
         if kind in simple:
             return simple[kind](rest)

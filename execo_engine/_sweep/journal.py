@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import NamedTuple
+from collections import namedtuple
 from zlib import crc32
 
 TYPE_CHECKING = False
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["STATES", "Damage", "Entry", "Scan", "frame", "is_sound", "kind_of", "make_note", "parse_entry", "scan", "split_key"]
 
-_BEGIN = re.compile(rb'\["[0-9a-f]{8}",')
-
 STATES = ("todo", "inprogress", "done", "skipped", "failed")
 
 
-class Entry(NamedTuple):
+class Entry(namedtuple("Entry", "state serial attempts owner start end key more value", defaults=(b"",))):
     """A record of a combination."""
 
+    __slots__ = ()
     state: str
     serial: int
     """How many claims there have been: the number of the current one."""
@@ -42,18 +41,18 @@ class Entry(NamedTuple):
     key: bytes
     more: dict[str, Any]
     """reason, persistent: those that there are."""
-    value: bytes = b""
+    value: bytes
     """Exact text, if it is not the key."""
 
     def body(self) -> bytes:
         """The line, without frame."""
-        owner = f'"{self.owner}"' if self.owner is not None else "null"
-        start = f"{self.start:.6f}" if self.start is not None else "null"
-        end = f"{self.end:.6f}" if self.end is not None else "null"
-        key, value = self.key, self.value
-        head = f'"{self.state}",{self.serial},{self.attempts},{owner},{start},{end},{len(key)},{len(value)},'.encode()
-        more = b"," + json.dumps(self.more, separators=(",", ":")).encode() if self.more else b""
-        return head + key + (b"," + value if value else b"") + more
+        state, serial, attempts, owner, start, end, key, more, value = self
+        head = (f'"{state}",{serial},{attempts},' + (f'"{owner}",' if owner is not None else "null,")
+                + (f"{start:.6f}," if start is not None else "null,") + (f"{end:.6f}," if end is not None else "null,")
+                + f"{len(key)},{len(value)},")
+        tail: bytes = b"," + json.dumps(more, separators=(",", ":")).encode() if more else b""
+        line: bytes = head.encode() + key + (b"," + value if value else b"") + tail
+        return line
 
 
 def frame(body: bytes) -> bytes:
@@ -99,17 +98,19 @@ def parse_entry(line: bytes) -> Entry:
                  None if start == b"null" else float(start), None if end == b"null" else float(end), rest[:size], more, value)
 
 
-class Damage(NamedTuple):
+class Damage(namedtuple("Damage", "offset content reason")):
     """Bytes that are no line."""
 
+    __slots__ = ()
     offset: int
     content: bytes
     reason: str
 
 
-class Scan(NamedTuple):
+class Scan(namedtuple("Scan", "lines damages tail")):
     """What a piece of the journal holds."""
 
+    __slots__ = ()
     lines: list[bytes]
     """Sound ones, without newline."""
     damages: list[Damage]
@@ -145,7 +146,7 @@ def scan(data: bytes, offset: int) -> Scan:
 
 def _salvage(piece: bytes, offset: int) -> tuple[list[bytes], list[Damage]]:
     """Sound lines inside of a damaged one: the newline between two can be what was damaged."""
-    begins = [found.start() for found in _BEGIN.finditer(piece)]
+    begins = [found.start() for found in re.finditer(rb'\["[0-9a-f]{8}",', piece)]
     lines: list[bytes] = []
     damages: list[Damage] = []
     place = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import pwd
 import time
-from dataclasses import asdict, dataclass
+from collections import namedtuple
 from functools import lru_cache
 
 TYPE_CHECKING = False
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 __all__ = ["Owner", "Watch", "is_gone", "this_process"]
 
 
-@dataclass(frozen=True)
-class Owner:
+class Owner(namedtuple("Owner", "id host pid user start_date ticks boot namespace", defaults=(0, "", ""))):
     """A process that claims combinations.  Also: one that is gone."""
 
+    __slots__ = ()
     id: str
     host: str
     pid: int
     user: str
     start_date: float
     """When it began to use the sweep, Unix seconds."""
-    ticks: int = 0
+    ticks: int
     """Start of the process in clock ticks since the machine booted: a pid may be given again."""
-    boot: str = ""
+    boot: str
     """Identity of this boot of the machine."""
-    namespace: str = ""
+    namespace: str
     """Of process numbers: those of a container mean nothing outside."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return self._asdict()
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Owner:
         """Unknown fields, of a later version, are left out."""
-        return cls(**{name: found[name] for name in cls.__dataclass_fields__ if name in found})
+        return cls(**{name: found[name] for name in cls._fields if name in found})
 
     @property
     def local(self) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from typing import NamedTuple
+from collections import namedtuple
 
 from execo_engine._sweep import files
+from execo_engine._sweep.digest import blake2b
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,22 +27,24 @@ STORED = 100_000
 PLAN = "plan"
 
 
-class PlanInfo(NamedTuple):
+class PlanInfo(namedtuple("PlanInfo", "identity size name date stored saved", defaults=(False,))):
     """The plan that a directory was last used with."""
 
+    __slots__ = ()
     identity: str
     size: int | None
     name: str
     date: float
     stored: bool
     """Whether the combinations themselves are there."""
-    saved: bool = False
+    saved: bool
     """Whether they are for a sweeper without sweeps of its own (save_sweeps)."""
 
 
-class PlanChange(NamedTuple):
+class PlanChange(namedtuple("PlanChange", "added removed kept exact")):
     """How a plan differs from the one that the directory was used with before."""
 
+    __slots__ = ()
     added: int
     removed: int
     kept: int
@@ -106,7 +108,6 @@ class Plan:
             key = self._codec.key
             found: dict[bytes, Any] = {}
             for combination in self._source:
-                hash(combination)       # as a set would: an unhashable level is said here
                 found.setdefault(key(combination), combination)
             self._index, self._keys = found, list(found)
         return self._index
@@ -181,7 +182,7 @@ class Plan:
         """The same for the same plan; if it is small also whatever the order of its combinations."""
         if self.lazy and self._index is None and hasattr(self._source, "identity"):
             return str(self._source.identity)
-        digest = hashlib.blake2b(digest_size=16)
+        digest = blake2b(digest_size=16)
         if self.length <= EAGER or (self.length <= STORED and not self._ordered):
             for key in sorted(self._index if self._index is not None else {key for key, _ in self}):
                 digest.update(key + b"\n")

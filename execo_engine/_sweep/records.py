@@ -322,3 +322,8 @@ def export_execo2(source: str | os.PathLike[str], target: str | os.PathLike[str]
     finally:
         os.close(fd)
     return {name: number for name, (_, number) in contents.items()}
+
+
+for _public in (OwnerStatus, Record, SweepDirectory, Verification):
+    _public.__module__ = "execo_engine.sweep"
+export_execo2.__module__ = "execo_engine.sweep"

@@ -10,13 +10,13 @@ Files: `journal`; `plan`, what is to be done; `owners/ID`, the counter of a proc
 from __future__ import annotations
 
 import atexit
-import base64
 import errno
 import json
 import os
 import threading
 import time
 import weakref
+from binascii import b2a_base64
 from queue import Empty, SimpleQueue
 
 from execo_engine._sweep import files, lease
@@ -255,6 +255,10 @@ class Store:
         if self._end == 0:
             _check_version(found.lines, self.path)
         end = self._end + len(data)
+        if not found.damages and not found.tail:        # as nearly always
+            self.state.apply(found.lines)
+            self._end = end
+            return []
         lines, damages = found.lines, found.damages
         if found.tail and locked and is_sound(found.tail):
             lines = [*lines, found.tail]        # only its newline is missing
@@ -275,7 +279,7 @@ class Store:
     def _set_aside(self, damages: list[Damage], transaction: Transaction) -> None:
         for damage in damages:
             line = {"date": transaction.now, "offset": damage.offset, "length": len(damage.content), "reason": damage.reason,
-                    "by": str(self.me), "base64": base64.b64encode(damage.content).decode()}
+                    "by": str(self.me), "base64": b2a_base64(damage.content, newline=False).decode()}
             try:
                 files.append_line(self.directory, QUARANTINE, json.dumps(line).encode() + b"\n")
             except OSError as error:            # the bytes are still in the journal
@@ -348,7 +352,8 @@ class Store:
         transaction = Transaction(self, self.state, self.clock())
         if self._end == 0:
             transaction.note("format", {"execo_engine": VERSION})
-        self._set_aside(damages, transaction)
+        if damages:
+            self._set_aside(damages, transaction)
         return transaction
 
     def look(self, reader: Callable[[State], T]) -> T:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
+from binascii import b2a_base64
 from collections import Counter
 
 from execo_engine._sweep import files
 from execo_engine._sweep.codec import Codec
 from execo_engine._sweep.journal import STATES
 from execo_engine._sweep.plan import Plan, PlanChange, PlanInfo, read_plan, write_plan
-from execo_engine._sweep.records import Record, SweepDirectory, check_state, make_record
 from execo_engine._sweep.say import INFO, WARNING, say
 from execo_engine._sweep.state import LEGACY_OWNER, ClaimTaken
 from execo_engine._sweep.store import DEFAULT_LEASE, QUARANTINE, Store
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from execo_engine._sweep.journal import Entry
+    from execo_engine._sweep.records import Record, SweepDirectory
     from execo_engine._sweep.state import State
     from execo_engine._sweep.store import Transaction
 
@@ -190,7 +190,7 @@ class ParamSweeper:
             number = sum(self._import_one(transaction, value, name) for value in values)
             for one in damaged:
                 line = {"date": transaction.now, "file": name, "offset": one.offset, "length": len(one.content), "reason": one.reason,
-                        "base64": base64.b64encode(one.content).decode()}
+                        "base64": b2a_base64(one.content, newline=False).decode()}
                 files.append_line(self._store.directory, QUARANTINE, json.dumps(line).encode() + b"\n")
                 say(WARNING, "%s/%s: %i bytes at %i were set aside: %s", self._path, name, len(one.content), one.offset, one.reason)
             transaction.note("imported", {"date": transaction.now, "file": name, "stamp": content[1], "records": number,
@@ -571,6 +571,8 @@ class ParamSweeper:
 
     def record(self, combination: Any) -> Record | None:
         """What is known of a combination; None if nobody began it."""
+        from execo_engine._sweep.records import make_record
+
         key = self._codec.key(combination)
 
         def read(state: State) -> Record | None:
@@ -584,6 +586,8 @@ class ParamSweeper:
 
         :param state: only those in this state, one of `STATES`.
         """
+        from execo_engine._sweep.records import check_state, make_record
+
         check_state(state)
         with self._store._lock:
             self._store._refresh()
@@ -595,6 +599,8 @@ class ParamSweeper:
     @property
     def directory(self) -> SweepDirectory:
         """The same files, for tools."""
+        from execo_engine._sweep.records import SweepDirectory
+
         return SweepDirectory(self._path, decoder=self._decoder, write=True)
 
     def __str__(self) -> str:

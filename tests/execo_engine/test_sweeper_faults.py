@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
 import os
 import pickle
@@ -159,7 +158,7 @@ def impersonate(monkeypatch: pytest.MonkeyPatch, owner: Owner) -> None:
 
 
 def stranger(**changes: Any) -> Owner:
-    return dataclasses.replace(this_process(), **{"id": "0123456789ab", "host": "elsewhere", "boot": "another", **changes})
+    return this_process()._replace(**{"id": "0123456789ab", "host": "elsewhere", "boot": "another", **changes})
 
 
 def test_two_workers_with_the_same_pid_on_different_hosts_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,15 +217,15 @@ def test_whoever_looks_judges_by_what_it_saw_itself() -> None:
 def test_a_process_of_this_machine_is_gone_if_its_pid_is_free_or_another_process_has_it() -> None:
     me = this_process()
     assert is_gone(me) is False
-    assert is_gone(dataclasses.replace(me, ticks=me.ticks + 1)) is True
-    assert is_gone(dataclasses.replace(me, host="elsewhere")) is None
-    assert is_gone(dataclasses.replace(me, boot="before")) is None
-    assert is_gone(dataclasses.replace(me, namespace="pid:[1]")) is None
-    assert is_gone(dataclasses.replace(me, pid=1, ticks=0)) is False        # another user's, for most
+    assert is_gone(me._replace(ticks=me.ticks + 1)) is True
+    assert is_gone(me._replace(host="elsewhere")) is None
+    assert is_gone(me._replace(boot="before")) is None
+    assert is_gone(me._replace(namespace="pid:[1]")) is None
+    assert is_gone(me._replace(pid=1, ticks=0)) is False        # another user's, for most
     child = subprocess.Popen(["sleep", "60"])
     ticks = lease.start_ticks(Path(f"/proc/{child.pid}/stat").read_text())
     assert ticks is not None
-    owner = dataclasses.replace(me, pid=child.pid, ticks=ticks[1])
+    owner = me._replace(pid=child.pid, ticks=ticks[1])
     assert is_gone(owner) is False
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
