@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from typing import Any
 
-    from execo_engine._space import ParameterSpace
+    from execo_engine._space.space import ParameterSpace
     from execo_engine._sweep.records import OwnerStatus, Record, SweepDirectory, Verification, export_execo2
     from execo_engine.log import logger
 
@@ -57,7 +57,7 @@ def _count(combinations: AbstractSet[Mapping[Any, Any]]) -> dict[Any, dict[Any, 
 
 # What a worker of a sweep may not need: {name: module}.
 _LATER = {
-    "ParameterSpace": "_space", "OwnerStatus": "_sweep.records", "Record": "_sweep.records", "SweepDirectory": "_sweep.records",
+    "ParameterSpace": "_space.space", "OwnerStatus": "_sweep.records", "Record": "_sweep.records", "SweepDirectory": "_sweep.records",
     "Verification": "_sweep.records", "export_execo2": "_sweep.records", "logger": "log",
 }
 

@@ -1,6 +1,6 @@
 """Who owns a claim, and whether that owner still lives.
 
-A claim is a lease.  Its owner, a process, changes a counter from time to time (`Pulse`, in the store).  Whoever looks judges by what it
+A claim is a lease.  Its owner, a process, changes a counter from time to time (`Pulse`).  Whoever looks judges by what it
 sees itself: a counter that has not changed during a whole lease, on the clock of the observer that nobody sets, is that of a dead one
 (`Watch`, pure).  On the same machine the table of processes says so at once (`is_gone`).
 """

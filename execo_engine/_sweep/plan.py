@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from execo_engine._sweep.codec import Codec
+    from execo_engine._sweep.state import State
+    from execo_engine._sweep.store import Transaction
 
-__all__ = ["EAGER", "INDEXABLE", "STORED", "Plan", "PlanChange", "PlanInfo", "read_plan", "write_plan"]
+__all__ = ["Plan", "PlanChange", "PlanInfo", "read_plan", "save_plan", "saved_sweeps", "value_of"]
 
 EAGER = 20_000
 """Up to so many combinations are put in order by key at once: cheap then, and all later steps are quicker."""
@@ -203,6 +205,15 @@ class Plan:
         return self._codec.key(value).decode()
 
 
+def value_of(state: State) -> Callable[[bytes], bytes]:
+    """What gives the exact text of a combination that has a record, by key."""
+    def value(key: bytes) -> bytes:
+        entry = state.entry(key)
+        assert entry is not None, key
+        return entry.value or entry.key
+    return value
+
+
 def write_plan(directory: int, info: PlanInfo, plan: Plan, codec: Codec, keep: bool) -> PlanInfo:
     """Write the plan to the directory; its combinations too if they are few, or with `keep`."""
     stored = keep or plan.length <= STORED
@@ -237,3 +248,50 @@ def read_plan(directory: int) -> tuple[PlanInfo, list[bytes]] | None:
     if info.stored and len(lines) - 2 != info.size:
         return None
     return info, lines[1:-1]
+
+
+def saved_sweeps(directory: int, codec: Codec) -> list[Any] | None:
+    """The combinations that somebody asked to be saved, here or with execo 2.8; None if nobody did."""
+    found = read_plan(directory)
+    if found is not None and found[0].saved:
+        return [codec.decode(text) for text in found[1]]
+    content = files.read_file(directory, "sweeps")
+    if content is None:
+        return None
+    from execo_engine._sweep import legacy_import  # few directories need it
+
+    return legacy_import.saved_sweeps(content[0])
+
+
+def save_plan(transaction: Transaction, directory: int, plan: Plan, identity: str, name: str, codec: Codec, keep: bool,
+              again: bool) -> PlanChange | None:
+    """Write what the directory is used for from now on, unless it says so already; how it differs from what it was used for before.
+
+    :param identity: of the plan, which can take a while: it is asked for before the lock is taken.
+    :param keep: save the combinations too, however many they are.
+    :param again: they are those that were saved.
+    """
+    found = read_plan(directory)
+    before = found[0] if found is not None else None
+    if before is not None and before.identity == identity and (before.saved or not keep):
+        return None
+    total = plan.total() if plan.indexed or plan.lazy else plan.length
+    write_plan(directory, PlanInfo(identity, total, name, transaction.now, False), plan, codec, keep or again)
+    if before is not None and before.identity == identity:
+        return None
+    change = _compare(before, found[1] if found else [], plan, total, codec) if before is not None else None
+    if change is not None and change.exact and not change.added and not change.removed:
+        return None                     # in another order
+    transaction.note("plan", {"date": transaction.now, "identity": identity, "size": total, "by": str(transaction.me),
+                              **(change._asdict() if change else {})})
+    return change
+
+
+def _compare(before: PlanInfo, texts: list[bytes], plan: Plan, total: int, codec: Codec) -> PlanChange:
+    if before.stored and plan.fits():
+        old = {codec.key(codec.decode(text)) for text in texts}
+        new = plan.index().keys()
+        kept = len(old & new)
+        return PlanChange(len(new) - kept, len(old) - kept, kept, True)
+    size = before.size or 0
+    return PlanChange(max(0, total - size), max(0, size - total), min(total, size), False)

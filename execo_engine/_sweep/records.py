@@ -11,8 +11,10 @@ from typing import NamedTuple
 from execo_engine._sweep import files
 from execo_engine._sweep.codec import Codec
 from execo_engine._sweep.journal import STATES, Entry, kind_of, parse_entry, scan
-from execo_engine._sweep.plan import PlanInfo, read_plan
-from execo_engine._sweep.store import DEFAULT_LEASE, JOURNAL, Store
+from execo_engine._sweep.journal_file import JOURNAL
+from execo_engine._sweep.plan import PlanInfo, read_plan, value_of
+from execo_engine._sweep.store import DEFAULT_LEASE
+from execo_engine._sweep.stores import open_store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +24,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from execo_engine._sweep.lease import Owner
+    from execo_engine._sweep.plan import Plan
     from execo_engine._sweep.state import State
 
-__all__ = ["OwnerStatus", "Record", "SweepDirectory", "Verification", "export_execo2", "make_record"]
+__all__ = ["OwnerStatus", "Record", "SweepDirectory", "Verification", "check_state", "export_execo2", "record_of", "records_of"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,22 @@ def make_record(state: State, entry: Entry, combination: Any) -> Record:
                   entry.end, seconds, entry.more.get("reason"), entry.key, entry.key in state.checkpoints)
 
 
+def record_of(state: State, key: bytes, combination: Any) -> Record | None:
+    """None if nobody began it."""
+    entry = state.entry(key)
+    return None if entry is None else make_record(state, entry, combination)
+
+
+def records_of(state: State, plan: Plan, which: str | None) -> list[Record]:
+    """Of those combinations of a plan that have one.
+
+    :param which: only those in this state; None: all.
+    """
+    keys = [key for key in state.lines if which is None or state.state_of(key) == which]
+    return [make_record(state, entry, combination) for key, combination in plan.find(keys, value_of(state))
+            if (entry := state.entry(key)) is not None]
+
+
 class SweepDirectory:
     """The directory of a sweep, to look at and to administrate: no plan is needed, no combination is claimed.
 
@@ -98,7 +117,7 @@ class SweepDirectory:
     def __init__(self, path: str | os.PathLike[str], *, lease: float = DEFAULT_LEASE, decoder: Callable[[Any], Any] | None = None,
                  write: bool = False) -> None:
         self.path = os.path.abspath(os.fspath(path))
-        self._store = Store.open(self.path, write=write)
+        self._store = open_store(self.path, write=write)
         if lease != DEFAULT_LEASE:
             self._store.use_lease(lease)
         self._codec = Codec(decoder=decoder)

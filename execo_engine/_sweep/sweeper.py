@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
-from binascii import b2a_base64
-from collections import Counter
 
 from execo_engine._sweep import files
+from execo_engine._sweep.claims import ClaimLost, Claims, free_all, free_failed, reason_text
 from execo_engine._sweep.codec import Codec
 from execo_engine._sweep.journal import STATES
-from execo_engine._sweep.plan import Plan, PlanChange, PlanInfo, read_plan, write_plan
-from execo_engine._sweep.say import INFO, WARNING, say
-from execo_engine._sweep.state import LEGACY_OWNER, ClaimTaken
-from execo_engine._sweep.store import DEFAULT_LEASE, QUARANTINE, Store
+from execo_engine._sweep.plan import Plan, PlanChange, save_plan, saved_sweeps
+from execo_engine._sweep.say import WARNING, say
+from execo_engine._sweep.store import DEFAULT_LEASE
+from execo_engine._sweep.stores import open_store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Iterable
     from datetime import timedelta
     from typing import Any
 
     from typing_extensions import Self
 
-    from execo_engine._sweep.journal import Entry
     from execo_engine._sweep.records import Record, SweepDirectory
+    from execo_engine._sweep.sets import Sets
     from execo_engine._sweep.state import State
     from execo_engine._sweep.store import Transaction
 
@@ -35,14 +33,6 @@ __all__ = ["ClaimLost", "ParamSweeper"]
 MAX_CHECKPOINT = 1 << 20
 """Bytes of text.  The journal is read by all: what is larger belongs in a file, and its name in the checkpoint."""
 _IMPORTED = ("done", "inprogress")
-
-
-class ClaimLost(RuntimeError):
-    """A combination that this sweeper had claimed was taken by another, after its lease was over or somebody cancelled it."""
-
-    def __init__(self, combination: Any, message: str) -> None:
-        super().__init__(message)
-        self.combination = combination
 
 
 class ParamSweeper:
@@ -88,15 +78,14 @@ class ParamSweeper:
         self._decoder = decoder
         self._options = {"lease": seconds, "max_attempts": max_attempts, "persistent_skip": persistent_skip, "encoder": encoder,
                          "decoder": decoder}
-        self._store = Store.open(self._path, create=True, write=True)
+        self._store = open_store(self._path, create=True, write=True)
         if seconds != DEFAULT_LEASE:
             self._store.use_lease(seconds)
-        self._claims: dict[bytes, tuple[int, float, int]] = {}
-        """Claims of this object: {key: (serial, monotonic date, pid)}."""
         self._skips: dict[bytes, None] = {}
+        self._claims = Claims(self._codec, max_attempts, self._skips)
         self.plan_change: PlanChange | None = None
         """How the plan differs from that of the last use of the directory; None if it does not."""
-        self._sets: _Sets | None = None
+        self._sets: Sets | None = None
         self._store.transact(self._import_legacy)
         self.set_sweeps(sweeps, save_sweeps)
         self._store.transact(self._clean)
@@ -127,24 +116,10 @@ class ParamSweeper:
         identity = plan.identity()
 
         def step(transaction: Transaction) -> PlanChange | None:
-            found = read_plan(self._store.directory)
-            before = found[0] if found is not None else None
-            if before is not None and before.identity == identity and (before.saved or not save_sweeps):
-                return None
-            total = plan.total() if plan.indexed or plan.lazy else plan.length
-            write_plan(self._store.directory, PlanInfo(identity, total, self._name, transaction.now, False), plan, self._codec,
-                       save_sweeps or from_saved)
-            if before is not None and before.identity == identity:
-                return None
-            change = self._compare(before, found[1] if found else [], plan, total) if before is not None else None
-            if change is not None and change.exact and not change.added and not change.removed:
-                return None                     # in another order
-            transaction.note("plan", {"date": transaction.now, "identity": identity, "size": total, "by": str(self._store.me),
-                                      **(change._asdict() if change else {})})
-            return change
+            return save_plan(transaction, self._store.directory, plan, identity, self._name, self._codec, save_sweeps, from_saved)
 
         change = self._store.transact(step)
-        with self._store._lock:
+        with self._store.lock:
             self._plan, self._sets = plan, None
             self.plan_change = change
         if change is not None and (change.added or change.removed):
@@ -152,71 +127,23 @@ class ParamSweeper:
                            self._path, change.added, change.removed, change.kept, "" if change.exact else " (by their number only)")
 
     def _saved_sweeps(self) -> list[Any]:
-        found = read_plan(self._store.directory)
-        if found is not None and found[0].saved:
-            return [self._codec.decode(text) for text in found[1]]
-        content = files.read_file(self._store.directory, "sweeps")
-        if content is not None:
-            from execo_engine._sweep import legacy
-
-            values, _ = legacy.read_pickles(content[0])
-            if values and isinstance(values[0], (set, frozenset)):
-                return list(values[0])
-        raise EOFError(f"{self._path}: no sweeps are given, and none were saved")
-
-    def _compare(self, before: PlanInfo, texts: list[bytes], plan: Plan, total: int) -> PlanChange:
-        if before.stored and plan.fits():
-            old = {self._codec.key(self._codec.decode(text)) for text in texts}
-            new = plan.index().keys()
-            kept = len(old & new)
-            return PlanChange(len(new) - kept, len(old) - kept, kept, True)
-        size = before.size or 0
-        return PlanChange(max(0, total - size), max(0, size - total), min(total, size), False)
-
-    # A directory of execo 2.8
+        found = saved_sweeps(self._store.directory, self._codec)
+        if found is None:
+            raise EOFError(f"{self._path}: no sweeps are given, and none were saved")
+        return found
 
     def _import_legacy(self, transaction: Transaction) -> None:
-        """What execo 2.8 did here, or went on to do, is done; its files are only read."""
+        """What execo 2.8 did here, or went on to do, is done."""
         seen = {note["file"]: note["stamp"] for note in transaction.state.notes if note["kind"] == "imported"}
         for name in _IMPORTED:
-            content = files.read_file(self._store.directory, name)
-            if content is None or seen.get(name) == content[1]:
+            found = files.read_file(self._store.directory, name)
+            if found is None or seen.get(name) == found[1]:
                 continue
-            from execo_engine._sweep import legacy  # few directories need it
+            from execo_engine._sweep.legacy_import import import_file  # few directories need it
 
-            values, damaged = legacy.read_pickles(content[0])
-            if name == "inprogress":
-                values = [value for one in values if isinstance(one, (set, frozenset)) for value in one]
-            number = sum(self._import_one(transaction, value, name) for value in values)
-            for one in damaged:
-                line = {"date": transaction.now, "file": name, "offset": one.offset, "length": len(one.content), "reason": one.reason,
-                        "base64": b2a_base64(one.content, newline=False).decode()}
-                files.append_line(self._store.directory, QUARANTINE, json.dumps(line).encode() + b"\n")
-                say(WARNING, "%s/%s: %i bytes at %i were set aside: %s", self._path, name, len(one.content), one.offset, one.reason)
-            transaction.note("imported", {"date": transaction.now, "file": name, "stamp": content[1], "records": number,
-                                          "damaged": len(damaged)})
-            say(INFO, "%s: %i combinations read from %s of execo 2.8", self._path, number, name)
-
-    def _import_one(self, transaction: Transaction, value: Any, name: str) -> bool:
-        state = transaction.state
-        try:
-            key, text = self._texts(value)
-        except TypeError as error:
-            say(WARNING, "%s/%s: %r was left out: %s", self._path, name, value, error)
-            return False
-        if name == "done":
-            entry = state.done(key, text, LEGACY_OWNER, transaction.now)
-        else:
-            entry = None if state.is_taken(key) else state.claim(key, text, LEGACY_OWNER, transaction.now)
-        transaction.write(entry)
-        return entry is not None
+            import_file(transaction, self._store.directory, self._path, name, *found, self._claims.texts)
 
     # Claims
-
-    def _texts(self, combination: Any) -> tuple[bytes, bytes]:
-        """(key, exact text or b"" if it is the key)."""
-        key, exact = self._codec.key(combination), self._codec.exact(combination)
-        return key, b"" if exact == key else exact
 
     def get_next(self, filtr: Filter | None = None) -> Any:
         """A combination that nobody has, which is in progress then; None if there is none.
@@ -235,41 +162,16 @@ class ParamSweeper:
         taken: list[Any]
         try:
             if filtr is None:
-                taken = store.transact(lambda transaction: self._take_next(transaction, num_combs))
+                taken = store.transact(lambda transaction: self._claims.take_next(store, transaction, self._plan, num_combs))
             else:
                 taken = self._take_filtered(num_combs, filtr)
         except BaseException:
-            with store._lock:
+            with store.lock:
                 self._plan.position = 0         # what it passed may not have been claimed
             raise
         if taken:
             store.live()
         return taken
-
-    def _take_next(self, transaction: Transaction, number: int) -> list[Any]:
-        state, plan = transaction.state, self._plan
-        self._store.release_gone(transaction, self._max_attempts, at_once=False)
-        taken: list[Any] = []
-        lines, skips = state.lines, self._skips
-        while len(taken) < number and (found := plan.next_free(lines.__contains__)) is not None:
-            if found[0] not in skips:
-                taken.append(self._claim(transaction, *found))
-        if len(taken) < number:
-            # Nothing new is left: what came back, and first of all what those who are gone had.
-            self._store.release_gone(transaction, self._max_attempts)
-            loose = [key for key in state.loose if key not in skips]
-            for key, combination in plan.find(loose, self._value_of(state)):
-                taken.append(self._claim(transaction, key, combination))
-                if len(taken) == number:
-                    break
-        return taken
-
-    def _value_of(self, state: State) -> Callable[[bytes], bytes]:
-        def value(key: bytes) -> bytes:
-            entry = state.entry(key)
-            assert entry is not None, key
-            return entry.value or entry.key
-        return value
 
     def _take_filtered(self, number: int, filtr: Filter) -> list[Any]:
         self._store.transact(self._release_gone)
@@ -278,28 +180,13 @@ class ParamSweeper:
             chosen = list(filtr(self.get_remaining()))
 
             def step(transaction: Transaction, chosen: list[Any] = chosen) -> list[Any]:
-                planned, state = self._plan.index(), transaction.state
-                taken: list[Any] = []
-                for combination in chosen:
-                    if len(taken) == number:
-                        break
-                    key = self._codec.key(combination)
-                    if key in planned and key not in self._skips and not state.is_taken(key):
-                        taken.append(self._claim(transaction, key, planned[key]))
-                return taken
+                return self._claims.take_of(self._store, transaction, self._plan, number, chosen)
 
             taken = self._store.transact(step)
             if taken or not chosen:
                 return taken
             if self.get_remaining().isdisjoint(chosen):     # else others were quicker: ask again
                 return []
-
-    def _claim(self, transaction: Transaction, key: bytes, combination: Any) -> Any:
-        exact = self._codec.exact(combination)
-        entry = transaction.state.claim(key, b"" if exact == key else exact, self._store.me.id, transaction.now)
-        transaction.write(entry)
-        self._claims[key] = entry.serial, self._store.monotonic(), os.getpid()
-        return combination
 
     def _clean(self, transaction: Transaction) -> None:
         self._release_gone(transaction)
@@ -309,36 +196,6 @@ class ParamSweeper:
         self._store.release_gone(transaction, self._max_attempts)
 
     # The end of a combination
-
-    def _finish(self, combinations: Iterable[Any], move: Callable[[Transaction, bytes, bytes, int | None, float | None], Entry | None],
-                ) -> list[Entry | None]:
-        wanted = [(combination, self._codec.key(combination)) for combination in combinations]
-
-        def step(transaction: Transaction) -> list[Entry | None]:
-            entries: list[Entry | None] = []
-            for combination, key in wanted:
-                mine = self._claims.get(key)
-                seconds = self._store.monotonic() - mine[1] if mine is not None else None
-                text = b"" if key in transaction.state.lines else self._texts(combination)[1]
-                try:
-                    entry = move(transaction, key, text, mine[0] if mine else None, seconds)
-                except ClaimTaken:
-                    del self._claims[key]
-                    raise self._lost(transaction.state, combination, key) from None
-                transaction.write(entry)
-                entries.append(entry)
-            return entries
-
-        entries = self._store.transact(step)
-        for _, key in wanted:
-            self._claims.pop(key, None)
-        self._store.rest()
-        return entries
-
-    def _lost(self, state: State, combination: Any, key: bytes) -> ClaimLost:
-        entry = state.entry(key)
-        owner = state.owners.get(entry.owner or "") if entry is not None else None
-        return ClaimLost(combination, f"{combination!r} is not ours any more: {state.state_of(key)}, last claimed by {owner or 'another'}")
 
     def done(self, combination: Any) -> None:
         """It is done, for ever.  Also one that nobody had claimed.
@@ -350,7 +207,7 @@ class ParamSweeper:
     def done_batch(self, combinations: Iterable[Any]) -> None:
         """See `done`."""
         me = self._store.me.id
-        self._finish(combinations, lambda transaction, key, text, serial, seconds:
+        self._claims.end(self._store, combinations, lambda transaction, key, text, serial, seconds:
                      transaction.state.done(key, text, me, transaction.now, serial, seconds))
 
     def fail(self, combination: Any, reason: object = None) -> str:
@@ -363,8 +220,8 @@ class ParamSweeper:
 
     def fail_batch(self, combinations: Iterable[Any], reason: object = None) -> list[str]:
         """See `fail`."""
-        me, text_of_reason = self._store.me.id, _reason(reason)
-        entries = self._finish(combinations, lambda transaction, key, text, serial, seconds: transaction.state.fail(
+        me, text_of_reason = self._store.me.id, reason_text(reason)
+        entries = self._claims.end(self._store, combinations, lambda transaction, key, text, serial, seconds: transaction.state.fail(
             key, text, me, transaction.now, text_of_reason, serial, seconds, self._max_attempts))
         return [entry.state if entry is not None else "done" for entry in entries]
 
@@ -377,11 +234,11 @@ class ParamSweeper:
 
     def skip_batch(self, combinations: Iterable[Any], reason: object = None) -> None:
         """See `skip`."""
-        me, text_of_reason = self._store.me.id, _reason(reason)
-        entries = self._finish(combinations, lambda transaction, key, text, serial, _: transaction.state.skip(
+        me, text_of_reason = self._store.me.id, reason_text(reason)
+        entries = self._claims.end(self._store, combinations, lambda transaction, key, text, serial, _: transaction.state.skip(
             key, text, me, transaction.now, text_of_reason, self._persistent_skip, serial))
         if not self._persistent_skip:
-            with self._store._lock:
+            with self._store.lock:
                 self._skips.update((entry.key, None) for entry in entries if entry is not None)
                 self._sets = None
 
@@ -395,8 +252,9 @@ class ParamSweeper:
     def cancel_batch(self, combinations: Iterable[Any]) -> None:
         """See `cancel`."""
         combinations = list(combinations)
-        self._finish(combinations, lambda transaction, key, _, serial, __: transaction.state.cancel(key, transaction.now, serial))
-        with self._store._lock:
+        self._claims.end(self._store, combinations, lambda transaction, key, _, serial, __:
+                         transaction.state.cancel(key, transaction.now, serial))
+        with self._store.lock:
             for combination in combinations:
                 if self._skips.pop(self._codec.key(combination), b"") is None:
                     self._sets, self._plan.position = None, 0
@@ -406,15 +264,7 @@ class ParamSweeper:
 
         :raises ClaimLost: if this sweeper had claimed it, and another has it now.
         """
-        key = self._codec.key(combination)
-
-        def read(state: State) -> ClaimLost | None:
-            entry, mine = state.entry(key), self._claims.get(key)
-            lost = entry is not None and mine is not None and entry.serial > mine[0]
-            return self._lost(state, combination, key) if lost else None
-
-        if (error := self._store.look(read)) is not None:
-            raise error
+        self._claims.check(self._store, combination)
 
     def checkpoint(self, combination: Any, state: Any) -> None:
         """Save where a long combination is: whoever takes it next gets this from `get_checkpoint`.
@@ -426,18 +276,7 @@ class ParamSweeper:
         text = self._codec.exact(state)
         if len(text) > MAX_CHECKPOINT:
             raise ValueError(f"a checkpoint of {len(text):,} bytes, where {MAX_CHECKPOINT:,} are allowed: save it in a file, its name here")
-        key = self._codec.key(combination)
-
-        def step(transaction: Transaction) -> None:
-            entry, mine = transaction.state.entry(key), self._claims.get(key)
-            if entry is not None and mine is not None and entry.serial > mine[0]:
-                del self._claims[key]
-                raise self._lost(transaction.state, combination, key)
-            if entry is not None and entry.state == "done":
-                raise ValueError(f"{combination!r} is done: there is nothing to continue")
-            transaction.checkpoint(key, text)
-
-        self._store.transact(step)
+        self._claims.checkpoint(self._store, combination, text)
 
     def get_checkpoint(self, combination: Any) -> Any:
         """What was last given to `checkpoint`, by whomever; None if nothing was, or it is done."""
@@ -449,33 +288,16 @@ class ParamSweeper:
         """Failed combinations (None: all of the sweeps) are remaining again, with no attempt counted; returns those."""
         failed = self.get_failed()
         chosen = [combination for combination in (failed if combinations is None else combinations) if combination in failed]
-        keys = [self._codec.key(combination) for combination in chosen]
-
-        def step(transaction: Transaction) -> list[Any]:
-            freed = []
-            for key, combination in zip(keys, chosen, strict=True):
-                if key in transaction.state.failed:
-                    transaction.write(transaction.state.free(key))
-                    freed.append(combination)
-            return freed
-
-        return self._store.transact(step)
+        wanted = [(self._codec.key(combination), combination) for combination in chosen]
+        return self._store.transact(lambda transaction: free_failed(transaction, wanted))
 
     def reset(self, reset_inprogress: bool = False) -> None:
         """Skipped combinations are remaining again.
 
         :param reset_inprogress: those in progress too, whoever has them.
         """
-        def step(transaction: Transaction) -> None:
-            state = transaction.state
-            for key in list(state.skipped):
-                transaction.write(state.free(key))
-            if reset_inprogress:
-                for key in list(state.inprogress):
-                    transaction.write(state.cancel(key, transaction.now))
-
-        self._store.transact(step)
-        with self._store._lock:
+        self._store.transact(lambda transaction: free_all(transaction, reset_inprogress))
+        with self._store.lock:
             self._skips.clear()
             if reset_inprogress:
                 self._claims.clear()
@@ -490,8 +312,7 @@ class ParamSweeper:
 
     def full_update(self) -> None:
         """As `update`, reading all of the journal again."""
-        with self._store._lock:
-            self._store._stale = True
+        self._store.reread()
         self.update()
 
     def get_sweeps(self) -> set[Any]:
@@ -536,18 +357,12 @@ class ParamSweeper:
 
     def counts(self) -> dict[str, int]:
         """{"total", "todo", "inprogress", "done", "skipped", "failed": number of combinations of the sweeps}."""
-        with self._store._lock:
+        with self._store.lock:
             if self._plan.fits():
-                sets = self._current_sets()
-                found = {state: sets.number(state) for state in STATES}
-                return {"total": sum(found.values()), **found}
-            total = self._plan.total()
-            return self._store.look(lambda state: self._count(state, total))
+                return self._current_sets().counts()
+            from execo_engine._sweep.sets import counts_of
 
-    def _count(self, state: State, total: int) -> dict[str, int]:
-        found = Counter(self._state_here(state, key) for key, _ in self._plan.find(state.lines, self._value_of(state)))
-        rest = sum(found[one] for one in STATES if one != "todo")
-        return {"total": total, **{one: total - rest if one == "todo" else found[one] for one in STATES}}
+            return self._store.look(lambda state: counts_of(self._plan, state, self._state_here))
 
     @property
     def remaining_count(self) -> int:
@@ -561,40 +376,33 @@ class ParamSweeper:
         found = state.state_of(key)
         return "skipped" if found == "todo" and key in self._skips else found
 
-    def _current_sets(self) -> _Sets:
-        with self._store._lock:
-            self._store._refresh()
-            state = self._store.state
-            if self._sets is None or self._sets.epoch != self._store.epoch or not self._sets.update(state, self._state_here):
-                self._sets = _Sets(self._store.epoch, self._plan, state, self._state_here, self._value_of(state))
-            return self._sets
+    def _current_sets(self) -> Sets:
+        return self._store.look(self._sets_of)
+
+    def _sets_of(self, state: State) -> Sets:
+        epoch = self._store.epoch
+        if self._sets is None or self._sets.epoch != epoch or not self._sets.update(state, self._state_here):
+            from execo_engine._sweep.sets import Sets  # not needed to take the next one
+
+            self._sets = Sets(epoch, self._plan, state, self._state_here)
+        return self._sets
 
     def record(self, combination: Any) -> Record | None:
         """What is known of a combination; None if nobody began it."""
-        from execo_engine._sweep.records import make_record
+        from execo_engine._sweep.records import record_of
 
         key = self._codec.key(combination)
-
-        def read(state: State) -> Record | None:
-            entry = state.entry(key)
-            return None if entry is None else make_record(state, entry, combination)
-
-        return self._store.look(read)
+        return self._store.look(lambda state: record_of(state, key, combination))
 
     def records(self, state: str | None = None) -> list[Record]:
         """Of those combinations of the sweeps that have one.
 
         :param state: only those in this state, one of `STATES`.
         """
-        from execo_engine._sweep.records import check_state, make_record
+        from execo_engine._sweep.records import check_state, records_of
 
         check_state(state)
-        with self._store._lock:
-            self._store._refresh()
-            found = self._store.state
-            keys = [key for key in found.lines if state is None or found.state_of(key) == state]
-            return [make_record(found, entry, combination) for key, combination in self._plan.find(keys, self._value_of(found))
-                    if (entry := found.entry(key)) is not None]
+        return self._store.look(lambda found: records_of(found, self._plan, state))
 
     @property
     def directory(self) -> SweepDirectory:
@@ -616,17 +424,7 @@ class ParamSweeper:
         store = self.__dict__.get("_store")
         if store is None:
             return
-        mine = {key: serial for key, (serial, _, pid) in self._claims.items() if pid == os.getpid()}
-
-        def step(transaction: Transaction) -> None:
-            for key, serial in mine.items():
-                entry = transaction.state.entry(key)
-                if entry is not None and entry.state == "inprogress" and entry.serial == serial:
-                    transaction.write(transaction.state.cancel(key, transaction.now))
-
-        if mine:
-            store.transact(step)
-            self._claims.clear()
+        self._claims.give_back(store)
         store.rest()
         del self._store
 
@@ -635,59 +433,6 @@ class ParamSweeper:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _Sets:
-    """The combinations of a plan by state, kept up to date by what changes.  Under the lock of the store."""
-
-    def __init__(self, epoch: int, plan: Plan, state: State, state_of: Callable[[State, bytes], str],
-                 value_of: Callable[[bytes], bytes]) -> None:
-        self.epoch = epoch
-        self._seen = len(state.changes)
-        self._plan = plan
-        self._whole = plan.fits()
-        self._sets: dict[str, set[Hashable]] = {one: set() for one in STATES}
-        self._of: dict[bytes, str] = {}
-        if self._whole:
-            for key, combination in plan.index().items():
-                self._put(key, combination, state_of(state, key))
-        else:
-            for key, combination in plan.find(state.lines, value_of):
-                self._put(key, combination, state_of(state, key))
-
-    def _put(self, key: bytes, combination: Hashable, state: str) -> None:
-        before = self._of.get(key)
-        if before == state:
-            return
-        if before is not None:
-            self._sets[before].discard(combination)
-        self._of[key] = state
-        self._sets[state].add(combination)
-
-    def update(self, state: State, state_of: Callable[[State, bytes], str]) -> bool:
-        """False: make it anew."""
-        changed = dict.fromkeys(state.changes[self._seen:])
-        self._seen = len(state.changes)
-        if changed and not self._whole:
-            return False
-        if changed:
-            index = self._plan.index()
-            for key in changed:
-                if key in index:
-                    self._put(key, index[key], state_of(state, key))
-        return True
-
-    def number(self, state: str) -> int:
-        return len(self._sets[state])
-
-    def get(self, state: str) -> set[Any]:
-        """A copy."""
-        if state == "todo" and not self._whole:
-            if self._plan.lazy:
-                self._plan.index()      # says so if it does not fit in memory
-            taken: set[Hashable] = set().union(*(self._sets[one] for one in STATES if one != "todo"))
-            return set(self._plan.combinations()) - taken
-        return set(self._sets[state])
 
 
 def _reopen(path: str, sweeps: Any, name: str, options: dict[str, Any]) -> ParamSweeper:
@@ -706,11 +451,3 @@ def _any(sweeps: Any) -> bool:
     if hasattr(sweeps, "size"):
         return bool(sweeps.size)
     return len(sweeps) > 0
-
-
-def _reason(reason: object) -> str | None:
-    if reason is None or isinstance(reason, str):
-        return reason
-    if isinstance(reason, BaseException):
-        return f"{type(reason).__name__}: {reason}"
-    return str(reason)

@@ -1,1 +1,1 @@
-"""The campaign: pure parts (durations, schedule, plan, replay), and what runs a combination in a thread."""
+"""The campaign: pure parts (durations, schedule, plan, replay, order), and what runs it (from answers to reservations, and stint)."""

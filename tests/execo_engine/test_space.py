@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from execo_engine._space import _Draw
+from execo_engine._space.draw import Draw
 from execo_engine.sweep import HashableDict, ParameterSpace, ParamSweeper, sweep
 
 NAMES = st.sampled_from("abcdef")
@@ -128,7 +128,7 @@ def test_samples_are_without_replacement_and_each_is_as_likely() -> None:
 
 def test_the_same_seed_gives_the_same_draw_for_ever() -> None:
     # Written down: a run of next year, with another Python, must be able to repeat one of today.
-    draw = _Draw(42)
+    draw = Draw(42)
     assert [draw.below(1000) for _ in range(5)] == [267, 488, 559, 323, 747]
     assert [one["n"] for one in ParameterSpace({"n": range(20)}).shuffled("x")][:5] == [19, 9, 1, 18, 7]
     assert ParameterSpace({"n": range(10**6)}).shuffled(1)[5]["n"] == 948924

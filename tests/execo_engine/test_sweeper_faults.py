@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from execo_engine._sweep import lease, store
+from execo_engine._sweep import lease, pulse
 from execo_engine._sweep.lease import Owner, Watch, is_gone, this_process
 from execo_engine.sweep import ClaimLost, ParamSweeper, SweepDirectory
 
@@ -282,7 +282,7 @@ def test_a_sign_of_life_that_cannot_be_given_is_said_once(tmp_path: Path, caplog
             failed.set()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.Store, "_write_beat", fails)
+    monkeypatch.setattr(pulse.Pulse, "_write_beat", fails)
     sweeper.get_next()
     assert failed.wait(10)
     assert caplog.text.count("cannot give a sign of life") == 2         # at the claim, and in the pulse

@@ -492,6 +492,7 @@ def test_a_claim_that_was_taken_by_others_leaves_no_result(tmp_path: Path) -> No
 
     campaign = Robbed()
     campaign.parameters = {"size": [1]}
+    campaign.testbed = StaticTestbed(["h1"])        # no second host, on which the campaign itself would be the quicker one
     run(campaign, tmp_path)
     assert campaign.results.read() == []
     assert counts(tmp_path)["inprogress"] == 1
@@ -539,7 +540,7 @@ def test_a_campaign_outlives_its_jobs_whose_hosts_go_away(tmp_path: Path) -> Non
 @pytest.mark.requires("ssh", "namespaces")
 def test_a_host_that_dies_is_left_alone_and_its_combination_done_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crashed = threading.Event()
-    monkeypatch.setattr("execo_engine.workflow._CONNECT_SECONDS", 2)
+    monkeypatch.setattr("execo_engine._workflow.answers.CONNECT_SECONDS", 2)
 
     class Crashing(Remotely):
         command = "sleep 0.3; echo {size}"

@@ -1,0 +1,1 @@
+"""`ParameterSpace`: where its combinations come from (product, choosers, views), and what scripts see (space)."""
