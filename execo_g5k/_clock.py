@@ -1,4 +1,4 @@
-"""The date, as all of `execo_g5k` asks for it: that of the system, unless ``g5k_configuration['clock']`` is a function that gives another."""
+"""The date, as all of `execo_g5k` asks for it: the system's, unless ``g5k_configuration['clock']`` is a function that gives another."""
 
 from __future__ import annotations
 

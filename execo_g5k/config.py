@@ -43,7 +43,9 @@ g5k_configuration: dict[str, Any] = {
 """Global configuration of execo_g5k.  All intervals and timeouts are durations.
 
 Read when needed, but never present until set: ``grid_dir``, the folder where `execo_g5k.oar.oarsubgrid` notes its reservations (default:
-``~/.execo/oargrid``); ``clock``, a function that gives the date in place of `time.time`.
+``~/.execo/oargrid``); ``api_cache_dir``, that of the description of the platform; ``planning_source``, "api" or "postgresql", where
+`execo_g5k.planning` looks (default: the database if psycopg is there, else the API); ``direct_hosts``, {name: address} of what
+`execo_g5k.utils.G5kAutoPortForwarder` reaches without ssh; ``clock``, a function that gives the date in place of `time.time`.
 """
 
 

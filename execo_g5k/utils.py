@@ -16,7 +16,9 @@ from .config import default_frontend_connection_params, g5k_configuration
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Any
+    from typing import Any, TypeVar
+
+    H = TypeVar("H", str, Host)
 
 __all__ = [
     "SCP",
@@ -29,10 +31,13 @@ __all__ = [
     "frontend_factory",
     "g5k_configuration",
     "get_default_frontend",
+    "get_fastest_host",
     "get_frontend_host",
     "get_frontend_process",
     "get_ipv4_range",
     "get_kavlan_host_name",
+    "get_kavlan_ip_mac",
+    "get_kavlan_network",
     "get_mac_addresses",
     "hosts_list",
     "make_connection_params",
@@ -129,6 +134,64 @@ def get_ipv4_range(network: tuple[int, int, int, int], mask_size: int) -> list[t
     return [(a, b, c, d) for a, b, c, d in (address.packed for address in wanted)]
 
 
+def get_kavlan_network(kavlan: int | str, site: str) -> tuple[str, str] | tuple[None, None]:
+    """Address and length of the prefix of a VLAN's IPv4 network: ``("10.16.0.0", "18")``; (None, None) if the site has no such VLAN.
+
+    :raises ValueError: for an unknown site.
+    """
+    from .api_utils import get_api_data  # needs requests, which takes a tenth of a second to import
+
+    known = get_api_data()
+    if site not in known["sites"]:
+        raise ValueError(f"unknown g5k site {site}; there are {', '.join(known['sites'])}")
+    network: str | None = known["sites"][site].get("kavlans", {}).get(str(kavlan), {}).get("network")
+    if network is None:                     # some descriptions have it on the router only
+        vlans = (vlan for equipment in known["network"].get(site, {}).values() for vlan in equipment.get("vlans", {}).values())
+        network = next((vlan["addresses"][0] for vlan in vlans if vlan.get("name") == f"kavlan-{kavlan}" and vlan.get("addresses")), None)
+    if network is None:
+        return None, None
+    address, _, length = network.partition("/")
+    return address, length
+
+
+def get_kavlan_ip_mac(kavlan: int | str, site: str) -> list[tuple[str, str]]:
+    """Pairs (IPv4 address, hardware address) for virtual machines in a VLAN: all addresses of its network but the first 512, which are
+    those of hosts, and in each further 256 but 0, 254 and 255.  The hardware addresses are random.
+
+    :raises ValueError: for an unknown site, or a VLAN that it has not.
+    """
+    import ipaddress
+
+    address, length = get_kavlan_network(kavlan, site)
+    if address is None:
+        raise ValueError(f"site {site} has no VLAN {kavlan}")
+    network = ipaddress.IPv4Network(f"{address}/{length}")
+    addresses = [str(ip) for ip in list(network)[512:] if 0 < int(ip) % 256 < 254]
+    return list(zip(addresses, get_mac_addresses(len(addresses)), strict=True))
+
+
+def get_fastest_host(hosts: Iterable[H]) -> H:
+    """The one whose cores are fastest, as measured (``core_flops``); of several equal ones the first.
+
+    :raises KeyError: for an unknown host.
+    :raises ValueError: if there is none.
+    """
+    from .api_utils import get_host_attributes
+
+    given = list(hosts)
+    if not given:
+        raise ValueError("expected at least one host to find the fastest of")
+    return max(given, key=lambda host: get_host_attributes(host).get("performance", {}).get("core_flops") or 0)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("get_host_attributes", "get_host_cluster", "get_host_shortname", "get_resource_attributes"):
+        from . import api_utils
+
+        return getattr(api_utils, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def get_mac_addresses(n: int) -> list[str]:
     """`n` different hardware addresses, random, with the prefix ``00:20:4e`` of Grid'5000's virtual machines."""
     import random
@@ -154,6 +217,9 @@ class G5kAutoPortForwarder:
         self._forwarder: PortForwarder | None = None
 
     def __enter__(self) -> tuple[str, int]:
+        direct: Mapping[str, str] = g5k_configuration.get("direct_hosts") or {}
+        if self._host in direct:
+            return direct[self._host], self._port
         frontend = get_frontend_host(self._site)
         if _site_of_this_machine() is not None or frontend is None:
             return self._host, self._port

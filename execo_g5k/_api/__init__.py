@@ -1,0 +1,1 @@
+"""The REST API of Grid'5000."""
