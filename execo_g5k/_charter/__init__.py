@@ -1,0 +1,1 @@
+"""The usage policy of Grid'5000, once its charter."""

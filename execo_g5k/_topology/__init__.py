@@ -1,0 +1,1 @@
+"""The network of Grid'5000 as a graph."""
