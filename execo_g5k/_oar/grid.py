@@ -44,7 +44,8 @@ def oarsubgrid(job_specs: Iterable[tuple[OarSubmission, Frontend]], reservation_
     """Submit one job for each site, at once; if one is refused, the others are deleted.
 
     :param job_specs: pairs (`OarSubmission`, frontend), which are left as they are.
-    :param reservation_date: the common start.  Without one (here or in the submissions) each site starts its job when it can.
+    :param reservation_date: the common start.  Without one (here or in the submissions) each site starts its job when it can;
+      `execo_g5k.planning.oarsubgrid_first_slot` looks for the first date that suits all.
 
     It and the other fields, where they are given, take the place of those of each submission.
 

@@ -1,0 +1,1 @@
+"""When resources are free, and what to ask OAR for."""
