@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oarsite import OarSite, connection_params
 from requirements import require
 
 from execo_g5k import config
+from execo_g5k._gridbox.oar_real.oarsite import OarSite, connection_params
 
 
 @pytest.fixture(autouse=True)

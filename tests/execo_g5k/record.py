@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
-from oarsite import OarSite
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from execo_g5k._gridbox.oar_real.oarsite import OarSite
 
 Recordings = dict[str, dict[str, "str | int"]]
 

@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from requirements import require
 
+from execo.localcluster import LocalCluster
 from execo_g5k import (
     OarError,
     OarSubmission,
@@ -124,6 +126,48 @@ def test_a_frontend_without_oar_says_so(commands: Commands, caplog: pytest.LogCa
     commands(oarsub="exit 127")
     assert oarsub([(ONE, None)]) == [(None, None)]
     assert "exit code 127, no such command" in caplog.text
+
+
+@pytest.fixture
+def by_ssh(commands: Commands, tmp_path: Path) -> Iterator[LocalCluster]:
+    """A frontend behind a real sshd, with these commands."""
+    require("sshd")
+    environment = f'"PATH={os.environ["PATH"]}" "T={tmp_path}" SHLVL=1'
+    with LocalCluster(1, sshd_options={"SetEnv": environment}) as cluster:
+        g5k_configuration.update(default_frontend=cluster.hosts[0].address, no_ssh_for_local_frontend=False)
+        default_frontend_connection_params.update({**cluster.connection_params, "host_rewrite_func": None})
+        yield cluster
+
+
+DIE = "sleep 0.2; kill -9 $PPID; exec sleep 60"
+"""Ends the sshd of this connection, after what was printed before has left."""
+
+
+def test_a_frontend_that_dies_in_the_middle_is_told_from_one_that_refuses(by_ssh: LocalCluster, commands: Commands,
+                                                                          caplog: pytest.LogCaptureFixture) -> None:
+    commands(oarsub="echo OAR_JOB_ID=7; exit 0")
+    assert oarsub([(ONE, None)]) == [(7, None)]
+    commands(oarsub=f"echo OAR_JOB_ID=8; {DIE}")
+    assert oarsub([(ONE, None)]) == [(8, None)]             # the job is there
+    assert caplog.text == ""
+    commands(oarsub=f"echo '[ADMISSION RULE] Set default walltime to 7200.'; {DIE}")
+    assert oarsub([(ONE, None)]) == [(None, None)]
+    assert "exit code 255" in caplog.text
+
+
+def test_a_job_of_a_grid_is_found_again_when_its_frontend_died_before_its_id(by_ssh: LocalCluster, commands: Commands,
+                                                                             tmp_path: Path) -> None:
+    # only the words that OAR was given tell the job
+    commands(oarsub=f"echo \"oarsub $*\" >$T/request; {DIE}", oardel="true",
+             oarstat="printf '{\"9\": {\"initial_request\": \"%s\", \"submissionTime\": %s}}' \"$(cat $T/request)\" $(date +%s)")
+    assert oarsubgrid([(ONE, by_ssh.hosts[0].address)]) == []
+    assert "oardel 9" in calls(tmp_path)
+
+
+def test_a_wait_survives_a_frontend_that_dies_now_and_then(by_ssh: LocalCluster, commands: Commands) -> None:
+    commands(oarstat=f"""n=$(cat $T/n 2>/dev/null || echo 0); echo $((n + 1)) >$T/n
+printf 'Job_Id: 5\\n'; [ $n -lt 2 ] && {{ {DIE}; }}; printf '    state = Running\\n'""")
+    assert wait_oar_job_start(5, timeout=60)
 
 
 # OAR

@@ -7,13 +7,11 @@ import re
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from oarsite import OarSite, connection_params
 
 from execo import Host, Put, Remote
 from execo_g5k import (
@@ -23,7 +21,6 @@ from execo_g5k import (
     default_oarsh_oarcp_params,
     g5k_configuration,
     get_current_oar_jobs,
-    get_oar_array_jobs,
     get_oar_grid_info,
     get_oar_grid_jobs,
     get_oar_grid_nodes,
@@ -40,6 +37,7 @@ from execo_g5k import (
     wait_oar_grid_start,
     wait_oar_job_start,
 )
+from execo_g5k._gridbox.oar_real.oarsite import OarSite, connection_params
 
 pytestmark = pytest.mark.requires("oar")
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,12 +50,11 @@ def _no_job_is_left(home: OarSite) -> Iterator[None]:
     home.clear()
 
 
-@pytest.fixture(params=["ssh", "here"])
-def frontend(request: pytest.FixtureRequest, home: OarSite, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The frontend, reached by ssh or because we are on it: its commands are in the PATH."""
-    if request.param == "here":
-        monkeypatch.setenv("PATH", f"{home.bin}:{os.environ['PATH']}")
-        g5k_configuration["no_ssh_for_local_frontend"] = True
+@pytest.fixture
+def frontend(home: OarSite, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The frontend, as if we were on it: its commands are in the PATH.  By ssh: test_gridbox_oar.py, and those that only ask for `home`."""
+    monkeypatch.setenv("PATH", f"{home.bin}:{os.environ['PATH']}")
+    g5k_configuration["no_ssh_for_local_frontend"] = True
     return "home"
 
 
@@ -116,13 +113,6 @@ def test_a_reservation_is_accepted_or_understood_to_be_refused(frontend: str, ca
     assert "Reservation not valid --> KO (This reservation could run at" in caplog.text
 
 
-def test_an_array_is_one_id_and_many_jobs(frontend: str) -> None:
-    ((first, _),) = oarsub([(OarSubmission("core=1", "0:10:0", additional_options="--array 3"), frontend)])
-    assert first is not None
-    assert get_oar_array_jobs(first, frontend) == [first, first + 1, first + 2]
-    assert get_current_oar_jobs([frontend]) == [(first + i, frontend) for i in range(3)]
-
-
 def test_a_job_in_the_environment_is_the_default(home: OarSite, monkeypatch: pytest.MonkeyPatch) -> None:
     ((job, _),) = oarsub([(ONE, None)])
     monkeypatch.setenv("OAR_JOB_ID", str(job))
@@ -166,30 +156,6 @@ def test_a_job_key_opens_the_nodes(home: OarSite) -> None:
     (node,) = get_oar_job_nodes(job)
     done = home.run("env", "OAR_JOB_KEY_FILE=/home/experimenter/job-key", "oarsh", node.address, "echo $OAR_JOB_USER")
     assert (done.stdout, done.returncode) == ("experimenter\n", 0), done
-
-
-def test_a_job_that_ends_while_it_is_waited_for_ends_the_wait(home: OarSite) -> None:
-    ((_blocker, _), (job, _)) = oarsub([(OarSubmission("nodes=3", "1:00:00"), None)]) + oarsub([(ONE, None)])
-    assert job is not None
-    seen = threading.Event()
-
-    def delete() -> None:
-        seen.wait(60)
-        oardel([(job, None)])
-
-    deleting = threading.Thread(target=delete)
-    deleting.start()
-    assert not wait_oar_job_start(job, timeout=60, prediction_callback=lambda date: seen.set())
-    seen.set()
-    deleting.join()
-    assert get_oar_job_info(job)["state"] != "Running"
-
-
-def test_a_job_that_oar_does_not_know(home: OarSite, caplog: pytest.LogCaptureFixture) -> None:
-    assert get_oar_job_info(424242) == {}
-    assert not wait_oar_job_start(424242)
-    assert "OAR on home knows no job 424242" in caplog.text
-    oardel([(424242, None)])
 
 
 def test_the_examples_of_the_guide_run(home: OarSite, away: OarSite, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,17 +215,6 @@ def test_when_one_site_refuses_no_job_is_left_on_the_others(home: OarSite, away:
     assert oarsubgrid([(ONE, "home"), (OarSubmission("nodes=2"), "away")], start, "1:00:00") == []
     assert "There are not enough resources" in caplog.text
     assert (only(home), only(away), get_oar_grids()) == ([], [], [])
-
-
-def test_a_common_date_is_granted_or_refused_everywhere(home: OarSite, away: OarSite) -> None:
-    start = time.time() // 1 + 3600
-    specs = [(ONE, "home"), (ONE, "away")]
-    jobs = oarsubgrid(specs, start, "1:00:00")
-    assert [get_oar_job_info(job, frontend)["start_date"] for job, frontend in jobs] == [start, start]
-    assert oarsubgrid(specs, start, "1:00:00") == []        # away has one host only
-    assert [*only(home, jobs[0][0]), *only(away, jobs[1][0])] == [job for job, _ in jobs]
-    assert jobs.grid_id is not None
-    oardelgrid([jobs.grid_id])
 
 
 def test_a_site_whose_frontend_is_down_refuses_too(home: OarSite, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,1 @@
+"""Parts of `execo_g5k.gridbox`."""

@@ -1,0 +1,341 @@
+"""The small scheduler as the OAR of a site: one thread that starts and ends jobs, and a socket for the commands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import secrets
+import shlex
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from execo._localcluster import params, tools
+
+from ..._oar.formats import format_oar_duration
+from ..site import Refused
+from . import fields as api
+from . import texts
+from .calendar import Calendar
+from .commands import Answer, Call, Commands
+from .model import Job, Schedule
+from .processes import JobProcess, wait_for_any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ..site import SiteSetup
+
+CLIENT = Path(__file__).with_name("client.py")
+JUMP_SECONDS = 0.05
+"""How soon it sees that a clock that is not the system's has moved."""
+LONGEST_SOCKET = 100
+"""Bytes of the name of a socket; the kernel takes 107."""
+CALL_SECONDS = 10.0
+"""A command has so long to say what it wants."""
+
+
+class OwnOar:
+    """A `SiteOar`.  All methods may be called from any thread."""
+
+    kind = "the box's own scheduler, not OAR"
+
+    def __init__(self, setup: SiteSetup) -> None:
+        self._setup = setup
+        self.user = tools.current_account().pw_name
+        self.commands = setup.directory / "commands"
+        config = setup.directory / params.SSHD_CONFIG
+        self.proxy_command = [tools.find_tool("sshd") or "/usr/sbin/sshd", "-i", "-f", str(config), "-E", str(setup.directory / "sshd.log")]
+        self._lock = threading.RLock()
+        self._clock = setup.clock
+        calendar = Calendar(setup.charter, setup.rows)
+        self._schedule = Schedule(setup.rows, self._to_start, self._to_kill, calendar.may_run, calendar.next_change)
+        self._commands = Commands(setup.site, setup.rows, self._schedule, setup.clock, self.user, self._reach, _new_key,
+                                  lambda job: calendar.objections(job, self._schedule, self._clock()))
+        self._starting: list[Job] = []
+        self._running: dict[int, JobProcess | None] = {}
+        self._ending: set[int] = set()
+        self._token = secrets.token_hex(8)
+        self._threads: list[threading.Thread] = []
+        self._answering: dict[threading.Thread, socket.socket] = {}
+        self._listener: socket.socket | None = None
+        self._socket_folder: str | None = None
+        self._stopping = False
+        self._wake_out, self._wake_in = -1, -1
+
+    # Life
+
+    def start(self) -> None:
+        """See `SiteOar`."""
+        path = str(self._setup.directory / "oar")
+        if len(os.fsencode(path)) > LONGEST_SOCKET:
+            self._socket_folder = tempfile.mkdtemp(prefix="execo-box-")
+            path = os.path.join(self._socket_folder, "oar")
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(path)
+        self._listener.listen(256)
+        self._wake_out, self._wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        for name in ("nodes", "home"):
+            (self._setup.directory / name).mkdir(exist_ok=True)
+        self._write_commands(path)
+        self._write_sshd_config()
+        for name, target in (("jobs", self._run_jobs), ("commands", self._serve)):
+            thread = threading.Thread(target=target, name=f"{self._setup.site}-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """See `SiteOar`."""
+        with self._lock:
+            self._stopping = True
+        self._wake()
+        if self._listener is not None:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        with self._lock:
+            answering = dict(self._answering)
+        for thread, connection in answering.items():
+            with contextlib.suppress(OSError):      # it has gone
+                connection.shutdown(socket.SHUT_RDWR)
+            thread.join()
+        self._threads.clear()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        for descriptor in (self._wake_out, self._wake_in):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._wake_out = self._wake_in = -1
+        if self._socket_folder is not None:
+            shutil.rmtree(self._socket_folder, ignore_errors=True)
+            self._socket_folder = None
+
+    def _write_commands(self, path: str) -> None:
+        self.commands.mkdir(exist_ok=True)
+        for name in self._commands.names:
+            script = self.commands / name
+            words = shlex.join([sys.executable, "-I", "-S", str(CLIENT), path, name])
+            script.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
+            script.chmod(0o755)
+
+    def _write_sshd_config(self) -> None:
+        folder = self._setup.directory
+        tools.make_keys(str(folder / params.HOST_KEY))
+        shutil.copy(f"{self._setup.key}.pub", folder / params.AUTHORIZED_KEYS)
+        tools.make_privilege_separation_directory()
+        search = os.pathsep.join([str(self.commands), os.environ.get("PATH", os.defpath)])
+        config = params.sshd_config(folder, use_pam=tools.needs_pam(), environment={"PATH": search})
+        (folder / params.SSHD_CONFIG).write_text(config, encoding="utf-8")
+
+    # Jobs
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):      # full, so it will wake; or stopped
+            os.write(self._wake_in, b"x")
+
+    def _to_start(self, job: Job) -> None:
+        self._starting.append(job)
+        self._wake()
+
+    def _to_kill(self, job: Job) -> None:
+        self._ending.add(job.job_id)
+        self._wake()
+
+    def _run_jobs(self) -> None:
+        while True:
+            with self._lock:
+                if self._stopping:
+                    break
+                self._turn()
+                now = self._clock()
+                due = self._schedule.next_event(now)
+                timeout = None if due is None else due - now
+                if due is not None and self._clock is not time.time:
+                    timeout = min(due - now, JUMP_SECONDS) if due > now else 0.0
+                processes = [process for process in self._running.values() if process is not None]
+            wait_for_any(processes, self._wake_out, timeout)
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_out, 4096)
+        for process in self._running.values():
+            if process is not None:
+                process.kill()
+                process.wait()
+
+    def _turn(self) -> None:
+        """What is to be done now; the lock is held."""
+        starting, self._starting = self._starting, []
+        for job in starting:
+            if job.state == "Launching":
+                self._launch(job)
+        for number in [number for number in self._ending if number in self._running]:
+            process = self._running[number]
+            if process is not None:
+                process.kill()
+        for number, process in list(self._running.items()):
+            job = self._schedule.jobs[number]
+            code = None if process is None else process.exit_code
+            if code is not None or (process is None and number in self._ending):
+                if process is not None:
+                    process.kill()      # what it has left
+                self._finish(job, code)
+        self._schedule.step(self._clock())
+        if self._starting or self._ending:
+            self._wake()
+
+    def _finish(self, job: Job, code: int | None) -> None:
+        del self._running[job.job_id]
+        self._ending.discard(job.job_id)
+        self._schedule.ended(job, self._clock(), code)
+
+    def _launch(self, job: Job) -> None:
+        rows = [self._commands.rows[number] for number in job.resources]
+        nodes = [row["network_address"] for row in rows if row["type"] == "default"]
+        node_file = self._setup.directory / "nodes" / str(job.job_id)
+        node_file.write_text("".join(f"{node}\n" for node in nodes), encoding="utf-8")
+        properties = node_file.with_name(f"{job.job_id}_resources")
+        properties.write_text("".join(map(texts.properties_line, rows)), encoding="utf-8")
+        job.state = "Running"
+        if not job.command:
+            self._running[job.job_id] = None
+            return
+        environment = {
+            "OAR_JOB_ID": str(job.job_id), "OAR_JOBID": str(job.job_id), "OAR_ARRAY_ID": str(job.array_id),
+            "OAR_ARRAYID": str(job.array_id),
+            "OAR_ARRAY_INDEX": str(job.array_index), "OAR_ARRAYINDEX": str(job.array_index), "OAR_JOB_NAME": job.name or "",
+            "OAR_JOB_WALLTIME": format_oar_duration(job.walltime), "OAR_JOB_WALLTIME_SECONDS": str(job.walltime),
+            "OAR_NODEFILE": str(node_file), "OAR_NODE_FILE": str(node_file), "OAR_FILE_NODES": str(node_file),
+            "OAR_RESOURCE_FILE": str(node_file),
+            "OAR_RESOURCE_PROPERTIES_FILE": str(properties), "OAR_PROJECT_NAME": job.project, "OAR_USER": job.user,
+            "OAR_STDOUT": str(Path(job.directory, job.stdout_file)), "OAR_STDERR": str(Path(job.directory, job.stderr_file)),
+            "OAR_WORKDIR": job.directory, "OAR_WORKING_DIRECTORY": job.directory, "OAR_O_WORKDIR": job.directory,
+        }
+        kinds = {job_type.partition("=")[0] for job_type in job.types}
+        on_frontend = kinds & {"deploy", "noop", "cosystem"} or not nodes or nodes[0] not in self._setup.hosts
+        words = [] if on_frontend else [*self._reach("ssh"), "-n", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", nodes[0]]
+        if on_frontend:
+            environment["PATH"] = os.pathsep.join([str(self.commands), os.environ.get("PATH", os.defpath)])
+        try:
+            self._running[job.job_id] = JobProcess(job, words, environment, f"{self._token}-{job.job_id}")
+        except OSError:
+            self._schedule.ended(job, self._clock(), 127 << 8)
+
+    def _reach(self, tool: str) -> list[str]:
+        return [tools.find_tool(tool) or tool, "-F", str(self._setup.ssh_config)]
+
+    # Commands
+
+    def _serve(self) -> None:
+        assert self._listener is not None
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                if self._stopping:
+                    return
+                time.sleep(0.01)        # no descriptor is free
+                continue
+            thread = threading.Thread(target=self._answer, args=(connection,), daemon=True)
+            with self._lock:
+                self._answering[thread] = connection
+            thread.start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                connection.settimeout(CALL_SECONDS)
+                call = _read_call(connection)
+                if call is not None:
+                    connection.sendall(_frames(self.call(call)))
+        except OSError:                 # it has gone
+            pass
+        finally:
+            with self._lock:
+                self._answering.pop(threading.current_thread(), None)
+
+    def call(self, call: Call, user: str | None = None) -> Answer:
+        """What a command on the frontend answers."""
+        # that of the account, where ssh begins, whatever HOME says here
+        if call.folder.rstrip("/") in (os.path.expanduser("~").rstrip("/"), pwd.getpwuid(os.getuid()).pw_dir.rstrip("/")):
+            # A site has a home of its own; what jobs print into files shall not fill that of the user.
+            call.folder = str(self._setup.directory / "home")
+        with self._lock:
+            self._schedule.step(self._clock())
+            try:
+                return self._commands.run(call, user)
+            finally:
+                self._wake()
+
+    # As the box asks it
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """See `SiteOar`."""
+        with self._lock:
+            self._schedule.step(self._clock())
+            shown = [self._commands.job_item_fields(job) for job in self._schedule.jobs.values()]
+        return [api.job_item(job, rows, self._setup.site) for job, rows in reversed(shown)]
+
+    def submit(self, fields: Mapping[str, Any], user: str) -> int:
+        """See `SiteOar`."""
+        words = api.oarsub_words(fields, self._clock())
+        answer = self.call(Call(["oarsub", *words], os.path.expanduser("~")), user)
+        return api.submitted(answer.stdout, answer.stderr, answer.code)
+
+    def delete(self, job_id: int, user: str) -> None:
+        """See `SiteOar`."""
+        answer = self.call(Call(["oardel", str(job_id)]), user)
+        api.deleted(job_id, answer.stdout, answer.stderr, answer.code, known=job_id in self._schedule.jobs)
+
+    def change_walltime(self, job_id: int, fields: Mapping[str, Any], user: str) -> None:
+        """See `SiteOar`."""
+        if job_id not in self._schedule.jobs:
+            raise Refused(404, f"Couldn't find OAR::Job with 'job_id'={job_id}")
+        answer = self.call(Call(["oarwalltime", str(job_id), str(fields.get("walltime", ""))]), user)
+        if answer.code:
+            raise Refused(403 if answer.code == 3 else 400, (answer.stderr or answer.stdout).strip())
+
+    def resources(self) -> list[dict[str, Any]]:
+        """See `SiteOar`."""
+        return [dict(row) for row in self._setup.rows]
+
+
+def _new_key() -> str:
+    """The private key of a job."""
+    folder = tempfile.mkdtemp(prefix="execo-box-key-")
+    try:
+        tools.make_keys(f"{folder}/key")
+        return Path(folder, "key").read_text(encoding="utf-8")
+    finally:
+        shutil.rmtree(folder)
+
+
+def _read_call(connection: socket.socket) -> Call | None:
+    data = b""
+    while more := connection.recv(1 << 16):
+        data += more
+    parts = [part.decode("utf-8", "surrogateescape") for part in data.split(b"\0")]
+    try:
+        arguments, variables = int(parts[0]), int(parts[1])
+        folder, text = parts[2 + arguments + variables:][:2]
+    except (ValueError, IndexError):    # it was cut off
+        return None
+    names = dict(name.partition("=")[::2] for name in parts[2 + arguments:2 + arguments + variables])
+    return Call(parts[2:2 + arguments], folder, names, text)
+
+
+def _frames(answer: Answer) -> bytes:
+    def frame(kind: str, text: str) -> bytes:
+        body = text.encode("utf-8", "surrogateescape")
+        return f"{kind}{len(body):08x}".encode() + body if body else b""
+
+    if answer.become is not None:
+        return frame("p", "\0".join(answer.become))
+    return frame("o", answer.stdout) + frame("e", answer.stderr) + frame("x", str(answer.code))
