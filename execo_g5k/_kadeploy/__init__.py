@@ -1,0 +1,1 @@
+"""What `execo_g5k.kadeploy` is made of."""
