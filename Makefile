@@ -10,8 +10,8 @@ PYTEST_ARGS ?=
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 PROJECTS = execo/pyproject.toml $(wildcard execo_engine/pyproject.toml execo_engine/setup.py execo_g5k/pyproject.toml execo_g5k/setup.py)
-EDITABLE = -e './execo_engine[pandas,plot]' -e ./execo_g5k
-CHECK_TOOLS = 'build>=1.2' 'mypy>=1.14' 'ruff>=0.9' types-paramiko types-requests types-simplejson types-setuptools
+EDITABLE = -e './execo_engine[pandas,plot]' -e './execo_g5k[keyring,pandas,plot,postgresql,topology]'
+CHECK_TOOLS = 'build>=1.2' 'mypy>=1.14' 'ruff>=0.9' types-networkx types-paramiko types-requests types-simplejson types-setuptools
 DOC_TOOLS = 'sphinx>=7.3'
 SYSTEM_PACKAGES = busybox fish git iproute2 munge nftables openssh-client openssh-server perl procps python3-venv slurm-client slurmctld \
     slurmd taktuk tcsh util-linux zsh
@@ -106,8 +106,8 @@ wheels: $(VENV)/.check
 check-wheels: wheels
 	rm -rf build/check-wheels && mkdir -p build/check-wheels/elsewhere
 	$(BIN)/python -m venv build/check-wheels/venv
-	set -- dist/execo-*.whl dist/execo_engine-*.whl && build/check-wheels/venv/bin/python -m pip --disable-pip-version-check install -q \
-	    --find-links dist "$$1[localcluster,test]" "$$2[pandas,plot]" dist/execo_g5k-*.whl
+	set -- dist/execo-*.whl dist/execo_engine-*.whl dist/execo_g5k-*.whl && build/check-wheels/venv/bin/python -m pip --disable-pip-version-check install -q \
+	    --find-links dist "$$1[localcluster,test]" "$$2[pandas,plot]" "$$3[keyring,pandas,plot,postgresql,topology]"
 	cd build/check-wheels/elsewhere && EXECO_INSTALLED=1 ../venv/bin/python -m pytest -c ../../../pyproject.toml \
 	    --rootdir ../../.. -n $(WORKERS) --dist loadfile -m 'not serial' -k 'not fault and not kill and not oar_real and not remote_and_taktuk' $(PYTEST_ARGS) \
 	    $(addprefix ../../../,$(TESTS))

@@ -91,7 +91,27 @@ log
 _words
 plot
 _sweep
+_sweep.owners
+_sweep.journal_file
+_sweep.pulse
+_sweep.compaction
+_sweep.quarantine
+_sweep.store
+_sweep.stores
+_sweep.legacy_import
+_sweep.plan
+_sweep.sets
+_sweep.claims
+_sweep.records
+_sweep.sweeper
 _space
+_space.sizes
+_space.draw
+_space.plain
+_space.product
+_space.choosers
+_space.views
+_space.space
 sweep
 _plain_json
 _files
@@ -126,6 +146,15 @@ _workflow.schedule
 _workflow.plan
 _workflow.stint
 _workflow.replay
+_workflow.order
+_workflow.experiment
+_workflow.needs
+_workflow.signals
+_workflow.answers
+_workflow.choice
+_workflow.outcome
+_workflow.runner
+_workflow.reservations
 workflow
 _cli
 _cli.numbers
@@ -136,13 +165,66 @@ __main__
 __init__
 """.split()
 
-LAYERS = {"execo": EXECO_LAYERS, "execo_engine": ENGINE_LAYERS}
+G5K_LAYERS = """
+_version
+config
+_clock
+_oar.formats
+_oar.parse
+_oar.submission
+_api.names
+_api.secrets
+_api.reader
+_api.connection
+_api.cache
+_api.fetch
+_api.reference
+_api.catalog
+_api
+api_utils
+utils
+_oar
+oar
+oargrid
+_charter
+charter
+_planning.intervals
+_planning.state
+_planning.build
+_planning.elements
+_planning.slots
+_planning
+planning
+_topology
+topology
+_testbed
+testbed
+_kadeploy.progress
+_kadeploy.parse
+_kadeploy
+kadeploy
+_gridbox.tables
+_gridbox.site
+_gridbox.status
+_gridbox.scheduler.predicate
+_gridbox.scheduler.request
+_gridbox.scheduler.model
+_gridbox.scheduler
+_gridbox.oar_real
+_gridbox
+gridbox
+_cli
+__main__
+__init__
+""".split()
+
+LAYERS = {"execo": EXECO_LAYERS, "execo_engine": ENGINE_LAYERS, "execo_g5k": G5K_LAYERS}
 
 # What a package may import beside the standard library and itself.
 ALLOWED = {
     "execo": {"paramiko"},
     "execo_engine": {"execo", "simplejson"},
-    "execo_g5k": {"execo", "requests", "simplejson", "matplotlib", "networkx", "psycopg", "keyring", "pandas"},
+    "execo_g5k": {"execo", "paramiko", "requests", "simplejson", "matplotlib", "networkx", "psycopg", "keyring", "pandas"},
 }
 
 

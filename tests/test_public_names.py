@@ -69,22 +69,48 @@ PUBLIC = {
         get_oargrid_job_nodes get_oargrid_job_oar_jobs oar oardel oardelgrid oargriddel oargridsub oarsub oarsubgrid utils
         wait_oar_grid_start wait_oar_job_start wait_oargrid_job_start
     """,
+    "execo_g5k.charter": """
+        CHARTER_RULES CharterJob CharterRule CharterState charter_quotas charter_state charter_use charter_violations french_holidays
+        g5k_charter_remaining g5k_charter_time get_next_charter_period get_oar_day_start_end oar_datetime_to_unixts
+        unixts_to_oar_datetime
+    """,
     "execo_g5k.config": """
         g5k_configuration default_frontend_connection_params default_oarsh_oarcp_params make_default_frontend_connection_params
         make_default_oarsh_oarcp_params
     """,
+    "execo_g5k.gridbox": "BoxClock GridBox",
     "execo_g5k.oar": """
         OarSubmission OarError GridJobs format_oar_date format_oar_duration get_oarsub_commandline oar_date_to_unixts
         oar_duration_to_seconds oardel oardelgrid oarsub oarsubgrid wait_oar_grid_start wait_oar_job_start get_current_oar_jobs
         get_oar_array_jobs get_oar_job_info get_oar_job_nodes get_oar_job_subnets get_oar_job_kavlan
     """,
+    "execo_g5k.api_utils": """
+        APIConnection APIException api_change_job_walltime api_delete_job api_get_job api_get_jobs api_submit_job api_wait_job
+        canonical_host_name filter_clusters get_api_data get_cluster_attributes get_cluster_hosts get_cluster_jobtypes
+        get_cluster_network_equipments get_cluster_queues get_cluster_site get_g5k_clusters get_g5k_hosts get_g5k_sites
+        get_host_attributes get_host_cluster get_host_interface get_host_longname get_host_network_equipments get_host_shortname
+        get_host_site get_host_switch get_hosts_metric get_hosts_metric_dataframe get_hosts_properties
+        get_network_equipment_attributes get_network_equipment_site get_nodes_vlan get_oar_request get_resource_attributes
+        get_site_attributes get_site_clusters get_site_hosts get_site_network_equipments group_hosts set_nodes_vlan
+    """,
     "execo_g5k.oargrid": """
         oargridsub oargriddel get_oargridsub_commandline get_oargrid_job_info get_oargrid_job_key get_oargrid_job_nodes
         get_oargrid_job_oar_jobs wait_oargrid_job_start
     """,
+    "execo_g5k.kadeploy": """
+        ApiDeployer Deployment DeploymentReport DeploymentResult FrontendPrefixWrapper KaconsoleProcess KaconsoleProcessLifecycleHandler
+        KadeployOutput Kadeployer NodeProgress NodeReport deploy get_kadeploy_commandline
+    """,
+    "execo_g5k.planning": """
+        compute_coorm_slots compute_slots distribute_hosts draw_gantt draw_slots find_coorm_slot find_first_slot find_free_slot
+        find_max_slot get_charter_el_planning get_hosts_jobs get_job_by_name get_jobs_specs get_planning max_resources
+        oarsubgrid_first_slot show_resources
+    """,
+    "execo_g5k.testbed": "G5kTestbed",
+    "execo_g5k.topology": "arbitrary_latency g5k_graph suffix treemap",
     "execo_g5k.utils": """
         G5kAutoPortForwarder frontend_factory get_default_frontend get_frontend_host get_ipv4_range get_kavlan_host_name
-        get_mac_addresses hosts_list
+        get_mac_addresses hosts_list get_fastest_host get_kavlan_ip_mac get_kavlan_network
     """,
 }
 

@@ -19,7 +19,7 @@ ROOT = BENCH.parent
 CHARTS = "charts"
 
 REQUIREMENTS = {
-    ORIGINAL: "execo==2.8.2",
+    ORIGINAL: "execo==2.8.2 requests",
     "clustershell": "clustershell",
     "asyncssh": "asyncssh",
     "parallel-ssh": "parallel-ssh",
@@ -85,7 +85,7 @@ def _make(python: str, folder: Path, requirement: str) -> str:
     if stamp.exists() and stamp.read_text() == requirement:
         return interpreter
     shutil.rmtree(folder, ignore_errors=True)
-    pip = [interpreter, "-m", "pip", "--disable-pip-version-check", "install", "-q", requirement]
+    pip = [interpreter, "-m", "pip", "--disable-pip-version-check", "install", "-q", *requirement.split()]
     try:
         for command in ([python, "-m", "venv", str(folder)], pip):
             subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=BENCH)

@@ -10,7 +10,10 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-FAMILIES = ("spawn", "hold", "output", "latency", "ssh", "copy", "shared", "taktuk", "figure1", "gather", "sweep", "campaign", "imports")
+FAMILIES = (
+    "spawn", "hold", "output", "latency", "ssh", "copy", "shared", "taktuk", "figure1", "gather", "sweep", "campaign", "api", "oarsub",
+    "planning", "imports",
+)
 """In the order of the report."""
 
 OURS, ORIGINAL, PLAIN = "ours", "original", "plain"
