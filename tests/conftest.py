@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import logging
 import os
 import shutil
 import sys
@@ -90,6 +91,17 @@ def _configuration_is_restored() -> Iterator[None]:
         if live != value:
             live.clear()
             live.update(value)
+
+
+@pytest.fixture(autouse=True)
+def _log_levels_are_restored() -> Iterator[None]:
+    """An engine that was started with -l leaves its level to the program, which goes on with another test here."""
+    loggers = [logging.getLogger(name) for name in ("execo", "execo.engine")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        if level or logger.name != "execo":     # that of execo is set when it is imported, which may have been in this test
+            logger.setLevel(level)
 
 
 def _skip_reasons(config: pytest.Config) -> Counter[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import tempfile
@@ -10,15 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-
-@pytest.fixture(autouse=True)
-def same_log_level() -> Iterator[None]:
-    """An engine that was started with -l leaves its level to the program, which goes on with another test here."""
-    logger = logging.getLogger("execo.engine")
-    level = logger.level
-    yield
-    logger.setLevel(level)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 import socket
@@ -483,8 +484,8 @@ def test_it_ends_although_clients_keep_their_connections(reference: Reference) -
         idle = socket.create_connection(("127.0.0.1", server.port))
         uri = server.uri
     assert set(threading.enumerate()) == before
-    assert idle.recv(1) == b""
-    idle.close()
+    with idle, contextlib.suppress(ConnectionResetError):       # if it was not even accepted
+        assert idle.recv(1) == b""
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{uri}sites", timeout=20)
 

@@ -14,7 +14,7 @@ from requirements import require
 
 from execo_g5k import config
 from execo_g5k._api.reference import forget
-from execo_g5k._gridbox.oar_real import RealOar, sql
+from execo_g5k._gridbox.oar_real import RealOar
 from execo_g5k._gridbox.reference import make_reference
 from execo_g5k._gridbox.rest import RestServer
 from execo_g5k._gridbox.site import SiteSetup
@@ -55,10 +55,8 @@ def oar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealOar]:
 
 
 @pytest.fixture
-def api(oar: RealOar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RestServer]:
+def api(oar: RealOar, tmp_path: Path) -> Iterator[RestServer]:
     """The REST API of the same OAR; all is configured, and jobs end with the test."""
-    # The API of Grid'5000 shows what is predicted for all jobs that wait, not for advance reservations alone.
-    monkeypatch.setattr(sql, "JOBS", sql.JOBS.replace("AND j.reservation = 'Scheduled'", ""))
     config.g5k_configuration.update(default_frontend=None, api_cache_dir=str(tmp_path), default_timeout=60, oar_pgsql_ro_db="oar2",
                                     oar_pgsql_ro_user="oarreader", oar_pgsql_ro_password="read", planning_source="postgresql")
     config.default_frontend_connection_params.update(

@@ -43,9 +43,12 @@ def serve(platform: str) -> Iterator[str]:
 @contextmanager
 def configured(uri: str, folder: Path) -> Iterator[None]:
     """`execo_g5k` asks there, keeps its copy in a folder of the test's, and remembers nothing afterwards."""
+    before = dict(g5k_configuration)
     g5k_configuration.update(api_uri=uri, api_cache_dir=str(folder), api_timeout=20)
     reference.forget()
     try:
         yield
     finally:
+        g5k_configuration.clear()
+        g5k_configuration.update(before)
         reference.forget()

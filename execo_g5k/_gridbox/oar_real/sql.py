@@ -84,7 +84,7 @@ SELECT coalesce(json_agg(job ORDER BY job."Job_Id" DESC), '[]') FROM (
         coalesce((
             SELECT json_agg(a.resource_id ORDER BY a.resource_id) FROM assigned_resources a WHERE a.moldable_job_id = m.moldable_id), (
             SELECT json_agg(g.resource_id ORDER BY g.resource_id) FROM gantt_jobs_resources g
-            WHERE g.moldable_job_id = m.moldable_id AND j.reservation = 'Scheduled'), '[]') AS resources
+            WHERE g.moldable_job_id = m.moldable_id), '[]') AS resources
     FROM jobs j LEFT JOIN LATERAL (
         SELECT * FROM moldable_job_descriptions d WHERE d.moldable_job_id = j.job_id AND j.assigned_moldable_job IN (0, d.moldable_id)
         ORDER BY d.moldable_id LIMIT 1) m ON true
