@@ -18,6 +18,10 @@ SYSTEM_PACKAGES = busybox fish git iproute2 munge nftables openssh-client openss
 # A batch scheduler, for execo_g5k: oar-restful-api wants some server of HTTP, and mini-httpd, never started, is the smallest.
 SYSTEM_PACKAGES_OAR = libxml-dumper-perl libyaml-perl libyaml-syck-perl mini-httpd oar-node oar-restful-api oar-server oar-server-pgsql \
     oar-user oar-user-pgsql postgresql
+# Virtual machines: an emulator, and a small guest, whose kernel is unpacked in /opt/execo-guest and never installed.
+SYSTEM_PACKAGES_VM = cpio dropbear-bin ipxe-qemu iputils-ping libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu \
+    libvirt-daemon-system netcat-openbsd qemu-system-x86 qemu-utils seabios
+GUEST_KERNEL = linux-image-cloud-amd64
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test develop check doc bench wheels check-wheels system-deps clean
@@ -114,14 +118,18 @@ check-wheels: wheels
 
 # Servers among them must not start: policy-rc.d says so to their packages, for as long as this takes.
 system-deps:
-	@command -v apt-get >/dev/null || { echo 'no apt-get: install $(SYSTEM_PACKAGES) $(SYSTEM_PACKAGES_OAR) by other means' >&2; exit 1; }
+	@command -v apt-get >/dev/null || { echo 'no apt-get: install $(SYSTEM_PACKAGES) $(SYSTEM_PACKAGES_OAR) $(SYSTEM_PACKAGES_VM) by other means' >&2; exit 1; }
 	@sudo=; [ "$$(id -u)" -eq 0 ] || sudo=sudo; policy=/usr/sbin/policy-rc.d; \
 	if [ ! -e $$policy ]; then \
 	    trap "$$sudo rm -f $$policy" EXIT; trap 'exit 1' INT TERM; \
 	    printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null && $$sudo chmod 755 $$policy || exit 1; \
 	fi; set -x; \
 	$$sudo apt-get -q update && \
-	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $(SYSTEM_PACKAGES) $(SYSTEM_PACKAGES_OAR)
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $(SYSTEM_PACKAGES) $(SYSTEM_PACKAGES_OAR) \
+	    $(SYSTEM_PACKAGES_VM) && \
+	{ [ -e /opt/execo-guest/boot ] || { folder=$$(mktemp -d) && cd "$$folder" && \
+	    apt-get -q download "$$(apt-cache depends $(GUEST_KERNEL) | sed -n '/Depends: /{s///p;q}' | tr -d ' ')" && \
+	    $$sudo dpkg-deb -x linux-image-*.deb /opt/execo-guest && rm -r "$$folder"; }; }
 
 clean:
 	rm -rf '$(VENV)' .tox build dist doc/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis \

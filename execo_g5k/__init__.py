@@ -11,7 +11,7 @@ from .config import default_frontend_connection_params, default_oarsh_oarcp_para
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from . import api_utils, charter, gridbox, kadeploy, oar, oargrid, planning, testbed, topology, utils
+    from . import api_utils, charter, gridbox, kadeploy, oar, oargrid, planning, testbed, topology, utils, vmutils
     from .api_utils import (
         APIConnection,
         APIException,
@@ -114,6 +114,7 @@ _NAMES = {
     "testbed": ("G5kTestbed",),
     "topology": ("g5k_graph", "treemap"),
     "utils": ("G5kAutoPortForwarder", "get_kavlan_host_name"),
+    "vmutils": (),
 }
 # {name: module that has it}; a module is its own.
 _LATER = {name: module for module, names in _NAMES.items() for name in (module, *names)}
@@ -132,7 +133,7 @@ __all__ = [
     "get_oargrid_job_nodes", "get_oargrid_job_oar_jobs", "get_planning", "get_resource_attributes", "get_site_attributes",
     "get_site_clusters", "get_site_hosts", "get_site_network_equipments", "gridbox", "group_hosts", "kadeploy", "oar", "oardel",
     "oardelgrid", "oargrid", "oargriddel", "oargridsub", "oarsub", "oarsubgrid", "oarsubgrid_first_slot", "planning", "testbed",
-    "topology", "treemap", "utils", "wait_oar_grid_start", "wait_oar_job_start", "wait_oargrid_job_start",
+    "topology", "treemap", "utils", "vmutils", "wait_oar_grid_start", "wait_oar_job_start", "wait_oargrid_job_start",
 ]
 
 

@@ -74,6 +74,12 @@ PUBLIC = {
         g5k_charter_remaining g5k_charter_time get_next_charter_period get_oar_day_start_end oar_datetime_to_unixts
         unixts_to_oar_datetime
     """,
+    "execo_g5k.vmutils": """
+        Hypervisor JobInfo MigrationResult PingLog PingProbes VMAction VMDeployment VMList VMResult VMSequence circular_moves create_disks
+        create_disks_all_hosts crossed_moves default_vm define_vms destroy_vms distribute_vms domain_xml get_capacities install_vms list_vm
+        migrate_vm migrate_vms moves_to pin_vms put_image rm_qcow2_disks show_vms split_moves ssh_probe start_vms state_xml
+        wait_vms_have_started
+    """,
     "execo_g5k.config": """
         g5k_configuration default_frontend_connection_params default_oarsh_oarcp_params make_default_frontend_connection_params
         make_default_oarsh_oarcp_params

@@ -1,13 +1,14 @@
 """Hosts of a `LocalCluster` with namespaces that become hypervisors: each has a libvirtd, directories and a network of its own.
 
-Nothing of the machine's own libvirt is touched: what libvirt owns is hidden, in each host's own view of the files, behind directories of the
-test.  All that is started ends with its host.
+Nothing of the machine's own libvirt is touched: what libvirt owns is hidden, in each host's own view of the files, behind directories of
+the test.  All that is started ends with its host.
 """
 
 from __future__ import annotations
 
 import uuid
 from pathlib import Path
+from typing import Any
 
 from execo.localcluster import LocalCluster, LocalHost
 
@@ -24,6 +25,7 @@ mount --bind "$1/lib" /var/lib/libvirt
 mount --bind "$1/cache" /var/cache/libvirt
 mount --bind "$1/log" /var/log/libvirt
 mount -t tmpfs -o mode=755 own /run/libvirt
+mount -t sysfs own /sys
 """
 
 _SETTINGS = """\
@@ -55,20 +57,6 @@ for try in $(seq 300); do virsh -q -c "$1" version >/dev/null 2>&1 && exit 0; sl
 cat /var/log/libvirt/libvirtd.log; exit 1
 """
 
-_BRIDGE = """
-set -e
-prefix=$(ip -o -4 addr show dev eth0 | sed 's/.* inet \\([0-9./]*\\) .*/\\1/')
-ip -batch - <<END
-link add br0 type bridge
-link set br0 address $(cat /sys/class/net/eth0/address)
-addr del $prefix dev eth0
-link set eth0 master br0
-link set br0 up
-addr add $prefix dev br0
-END
-"""
-
-
 def run(host: LocalHost, script: str, *arguments: str, timeout: float = 90) -> str:
     """What the script printed, in this host; AssertionError if it failed."""
     done = host.run_inside(["sh", "-c", script, "sh", *arguments], timeout=timeout)
@@ -85,20 +73,19 @@ def start_test_driver(host: LocalHost, directory: Path) -> None:
     run(host, f"export LIBVIRT_DRIVER_DIR={no_drivers}\n{_START}", TEST_URI)
     # The state of the driver lasts as long as a connection; the machine that it begins with is in the way.
     run(host, f"""
-        ( {{ echo "destroy test"; echo "undefine test"; sleep 100000; }} | virsh -q -c {TEST_URI} >/dev/null 2>&1 ) </dev/null >/dev/null 2>&1 &
+        ( {{ echo "destroy test"; echo "undefine test"; sleep 100000; }} | virsh -q -c {TEST_URI} ) </dev/null >/dev/null 2>&1 &
         for try in $(seq 300); do [ -n "$(virsh -q -c {TEST_URI} list --all --name | tr -d '\\n')" ] || exit 0; sleep 0.05; done; exit 1""")
 
 
-def start_qemu(host: LocalHost, directory: Path) -> None:
-    """A libvirtd with the qemu driver, and a bridge br0."""
+def prepare_qemu(host: LocalHost, directory: Path) -> None:
+    """Files and settings for a libvirtd with the qemu driver, which others start; all hosts have the same number, as with one image."""
     run(host, _OWN_FILES, str(directory / host.name))
     etc = directory / host.name / "etc"
-    (etc / "libvirtd.conf").write_text(_SETTINGS.format(uuid=uuid.uuid4(), address=host.address))
+    (etc / "libvirtd.conf").write_text(_SETTINGS.format(uuid="11111111-2222-4333-8444-555555555555", address=host.address))
     (etc / "qemu.conf").write_text(_QEMU_SETTINGS.format(address=host.address))
-    run(host, _BRIDGE)
-    run(host, _START, "qemu:///system")
 
 
-def started_test_hosts(cluster: LocalCluster, directory: Path) -> None:
-    for host in cluster.hosts:
-        start_test_driver(host, directory)
+def soon(cluster: LocalCluster) -> dict[str, Any]:
+    """Connection params that give up soon on a host that is dead."""
+    options = [option.replace("ConnectTimeout=20", "ConnectTimeout=3") for option in cluster.connection_params["taktuk_connector_options"]]
+    return {**cluster.connection_params, "taktuk_connector_options": tuple(options)}

@@ -61,6 +61,13 @@ def _can_run_oar() -> bool:
     return tried.returncode == 0
 
 
+def _has_guest() -> bool:
+    from guest import find_kernel
+
+    programs = ("libvirtd", "virsh", "qemu-img", "qemu-system-x86_64", "busybox", "dropbear", "dropbearkey", "cpio", "ping", "taktuk")
+    return all(map(has_program, programs)) and find_kernel() is not None and _can_make_namespaces()
+
+
 def _program(name: str, package: str) -> Requirement:
     return Requirement(lambda: has_program(name), f"no {name} ({package}): make system-deps")
 
@@ -93,6 +100,14 @@ REQUIREMENTS: dict[str, Requirement] = {
     "root": Requirement(lambda: os.geteuid() == 0, "not root: run the tests as root"),
     "namespaces": Requirement(
         _can_make_namespaces, "no network namespaces (root, iproute2, util-linux): make system-deps, and run as root"
+    ),
+    "libvirt": Requirement(
+        lambda: all(map(has_program, ("libvirtd", "virsh", "qemu-img", "taktuk"))) and _can_make_namespaces(),
+        "no libvirt (libvirt-daemon, libvirt-clients, qemu-utils, taktuk): make system-deps, and run as root"
+    ),
+    "qemu": Requirement(
+        _has_guest, "no guest (libvirt-daemon-driver-qemu, qemu-system-x86, busybox-static, dropbear-bin, cpio, iputils-ping, and a "
+        "cloud kernel in /opt/execo-guest): make system-deps, and run as root"
     ),
     "paramiko": Requirement(
         lambda: importlib.util.find_spec("paramiko") is not None, "no paramiko: pip install 'execo[localcluster]'"
