@@ -16,8 +16,12 @@ and an OAR; one server answers as the REST API.  All of them are consistent: wha
 API.  `GridBox.oar_kind` and the log say which.  A real one follows the clock of the machine.  Ours can follow a `BoxClock`, as the API, the
 charter, planning and testbeds of this program then do, and refuse what the usage policy forbids.
 
-**Limits.**  Nodes are not taken away from who has no job.  Each machine has one user: those that a script names are taken for him.  Nothing
-is deployed, VLANs change on paper, metrics are invented.  Jobs of a real OAR run their commands on its frontend, not on the nodes.
+**Kadeploy** is a program of ours that prints what Kadeploy 3 prints; `GridBox.deployments` says how long it takes and what fails.  With
+namespaces, nodes really boot into another root, with a /etc and keys of its own, and VLANs move their links; when the job ends they go
+back.  Without, deployments and VLANs change what is said of nodes, and the box sets ``check_deployed_command`` to look at that.
+
+**Limits.**  Nodes are not taken away from who has no job.  Each machine has one user: those that a script names are taken for him.
+Metrics are invented.  Jobs of a real OAR run their commands on its frontend, not on the nodes.
 
 **Guarantees.**  Nothing outside of the box is reached by names below ``grid5000.fr``; the user's ssh configuration is not read;
 ``~/.execo`` is not written.  At the end the configuration and the environment are as they were, and no process, mount or file is left; so

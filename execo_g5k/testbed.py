@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 
 from execo.host import Host
+from execo.hostset import fold
 from execo.log import logger
 from execo.time_utils import format_date, format_duration, get_seconds
 from execo.utils import singleton_to_collection
@@ -16,11 +18,14 @@ from ._oar.grid import GridJobs, oardelgrid, oarsubgrid
 from ._oar.jobs import ENDED, UNKNOWN_ANSWERS, look_at, nodes_of_jobs, oardel
 from ._testbed.plan import Slot, Wanted, slots
 from .config import g5k_configuration
+from .kadeploy import Deployment
+from .kadeploy import deploy as deploy_hosts
 from .planning import get_jobs_specs
+from .utils import get_kavlan_host_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
     from typing import Any, Literal
 
@@ -46,6 +51,9 @@ class G5kTestbed:
     :param name: of the jobs.
     :param excluded: sites, clusters and hosts that are not to be taken.
     :param tries: when a site refuses, the next slot is tried, so many in all.
+    :param environment: name of an environment that is deployed on the hosts, or a `Deployment` without hosts, for more; then the jobs are
+        of type ``"deploy"``, and the testbed has `deploy`.  None: the hosts are used as they are.
+    :param deploy_options: more arguments of `execo_g5k.deploy`, such as `num_tries` and `through`.
     :param lead: seconds from the request to the earliest start, so that all sites have it in time.
     :param connection_params: how the nodes are reached; None: plain ssh, as those who have whole nodes may.
     :param frontend_connection_params: overlay on `execo_g5k.config.default_frontend_connection_params`.
@@ -58,6 +66,7 @@ class G5kTestbed:
     def __init__(self, resources: Mapping[str, int] | int, walltime: float | str | timedelta, *, where: str | None = None,
                  only: Literal["any", "nights"] = "any", charter: bool = True, job_type: str | Iterable[str] = (), queue: str | None = None,
                  name: str = "execo", excluded: Iterable[str | Host] = (), tries: int = 3, lead: float = 20.0,
+                 environment: str | Deployment | None = None, deploy_options: Mapping[str, Any] | None = None,
                  connection_params: Mapping[str, Any] | None = None, frontend_connection_params: Mapping[str, Any] | None = None) -> None:
         numbers: dict[str, Any] = {"grid5000": resources} if isinstance(resources, int) else dict(resources)
         if not numbers or any(isinstance(number, bool) or not isinstance(number, int) or number < 1 for number in numbers.values()):
@@ -70,12 +79,26 @@ class G5kTestbed:
         if tries < 1 or lead < 0:
             raise ValueError(f"G5kTestbed: expected at least 1 try and no negative lead, found {tries!r} and {lead!r}")
         types = tuple(singleton_to_collection(job_type))
+        if environment is not None and "deploy" not in types:
+            types = (*types, "deploy")
+        if environment is None and deploy_options:
+            raise ValueError(f"G5kTestbed: deploy_options without an environment: {deploy_options!r}")
+        if isinstance(environment, Deployment) and environment.hosts is not None:
+            raise ValueError(f"G5kTestbed deploys the hosts that it gets: expected a Deployment without hosts, found {environment!r}")
         if "besteffort" in types or queue == "besteffort":
             raise ValueError("G5kTestbed reserves in advance, which OAR refuses for besteffort jobs")
         left_out = tuple(Host(one).address for one in singleton_to_collection(excluded))
         self.n_hosts = sum(numbers.values())
         self.walltime: float | None = float(seconds)
         self.connection_params = connection_params
+        self.failures: dict[str, str] = {}
+        """{address: reason} of the hosts that `deploy` left out."""
+        if environment is not None:
+            self._deployment = Deployment(env_name=environment) if isinstance(environment, str) else environment
+            self._deploy_options = dict(deploy_options or {})
+            self.deploy: Callable[[], list[Host]] = self._deploy         # who has none does not deploy
+            if connection_params is None:
+                self.connection_params = {"user": "root"}
         self.jobs: GridJobs = GridJobs()
         self.start_date: float | None = None
         self.wanted = Wanted(numbers, float(seconds), where, only == "nights", charter, queue, types, left_out, lead)
@@ -187,6 +210,31 @@ class G5kTestbed:
         logger.info("%r: %d hosts until %s", self, len(self._hosts), format_date(self._end))
         self._watch = threading.Thread(target=self._watch_jobs, args=(self._stop,), name="execo-g5k-jobs", daemon=True)
         self._watch.start()
+
+    def _deploy(self) -> list[Host]:
+        """Deploy the hosts of the reservation; those that are ready.  The others are in `failures`, with reasons.
+
+        :raises RuntimeError: without a reservation that has begun.
+        """
+        if not self._hosts:
+            raise RuntimeError(f"{self!r}: there are no hosts to be deployed")
+        deployment = copy.copy(self._deployment)
+        deployment.hosts = list(self._hosts)
+        options: dict[str, Any] = {"node_connection_params": self.connection_params, "frontend_connection_params": self._frontend_params}
+        left = self.time_left()
+        if left is not None and left > 0:
+            options["deploy_timeout"] = left
+        result = deploy_hosts(deployment, **{**options, **self._deploy_options})
+        self.failures = dict(result.failures)
+        if result.undeployed:
+            logger.warning("%r: left out: %s", self, fold(result.undeployed))
+        return [self._reached(host) for host in self._hosts if host.address in result.deployed]
+
+    def _reached(self, host: Host) -> Host:
+        """By the name in its VLAN, if it was put into one."""
+        if self._deployment.vlan is None:
+            return host
+        return Host(get_kavlan_host_name(host, int(self._deployment.vlan)), host.user, host.keyfile, host.port)
 
     # Noticing the end
 

@@ -149,7 +149,8 @@ def _metadata(wheel: Path) -> Message:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_wheel_made_from_the_sdist_holds_the_package_and_nothing_else(package: str, dist: Path) -> None:
     folder = ROOT / package
-    expected = {f"{package}/{file.relative_to(folder).as_posix()}" for pattern in ("*.py", "*.pl", "*.sh") for file in folder.rglob(pattern)}
+    files = [file for pattern in ("*.py", "*.pl", "*.sh") for file in folder.rglob(pattern)]
+    expected = {f"{package}/{file.relative_to(folder).as_posix()}" for file in files}
     expected.add(f"{package}/py.typed")
     with zipfile.ZipFile(_wheel(dist, package)) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}

@@ -97,6 +97,9 @@ class LocalCluster:
         self.hosts: list[LocalHost] = []
         self.names: list[str] = files.node_names(n)
         """node-1 to node-N: ssh knows them too, through `connection_params`."""
+        self.boot_script = ""
+        """Lines of sh that each host with namespaces runs before its sshd, whenever it boots; to be set before `start`.  `$1` is
+        `directory`, `$2` the name of the host; the variable `sshd_config` names the configuration of its sshd."""
         self.connection_params: dict[str, Any] = {}
         self.directory: Path | None = None
         """Private directory with the keys, the configuration and the log; None unless running."""
@@ -207,6 +210,8 @@ class LocalCluster:
         tools.make_privilege_separation_directory()
         tools.check_config(sshd, str(config))
         if self.isolation:
+            if self.boot_script:
+                (directory / files.BOOT).write_text(self.boot_script, encoding="utf-8")
             for tool, package in (("ip", "iproute2"), ("unshare", "util-linux"), ("nsenter", "util-linux")):
                 tools.require_tool(tool, package)
             uplink = f"lc{secrets.token_hex(5)}"  # 15 characters at most

@@ -48,9 +48,12 @@ link set lo up
 addr add $3 dev eth0
 link set eth0 up
 END
-exec "$4" -D -e -f "$1/sshd_config" </dev/null >&2
+sshd_config=$1/sshd_config
+if [ -e "$1/boot" ]; then . "$1/boot"; fi
+exec "$4" -D -e -f "$sshd_config" </dev/null >&2
 """
-"""Arguments: directory, name, address/prefix, sshd.  The line that it reads comes when eth0 is there.
+"""Arguments: directory, name, address/prefix, sshd.  The line that it reads comes when eth0 is there.  The file `boot` is
+`LocalCluster.boot_script`.
 
 No default route: a closed network, in which a question to a name server fails at once instead of after 10 s.
 """
@@ -277,15 +280,17 @@ def make_hosts(names: list[str], directory: str, sshd: str, uplink: str) -> dict
     return hosts
 
 
-def boot(host: Host, directory: str, sshd: str) -> None:
-    if host.tell()["pid"]:
-        raise SetupError("it is not down")
-    undelay(host)
-    host.unshare.kill()
-    host.unshare.wait()
-    # The kernel removes the link some time after the last process of the host, but the name is needed now.
-    subprocess.run(["ip", "link", "del", host.link], check=False, stderr=subprocess.DEVNULL)
-    start_hosts([host], directory, sshd)
+def boot(hosts: list[Host], directory: str, sshd: str) -> None:
+    for host in hosts:
+        if host.tell()["pid"]:
+            raise SetupError(f"{host.name} is not down")
+    for host in hosts:
+        undelay(host)
+        host.unshare.kill()
+        host.unshare.wait()
+        # The kernel removes the link some time after the last process of the host, but the name is needed now.
+        subprocess.run(["ip", "link", "del", host.link], check=False, stderr=subprocess.DEVNULL)
+    start_hosts(hosts, directory, sshd)
 
 
 def delay(host: Host, seconds: float) -> None:
@@ -324,7 +329,7 @@ def serve(listener: socket.socket, hosts: dict[str, Host], directory: str, sshd:
             answer: dict[str, object] = {}
             try:
                 if question["do"] == "boot":
-                    boot(host, directory, sshd)
+                    boot([host, *(hosts[name] for name in question.get("with", ()))], directory, sshd)
                 elif question["do"] == "delay":
                     delay(host, float(question["seconds"]))
                 elif question["do"] == "undelay":

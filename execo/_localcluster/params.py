@@ -9,7 +9,7 @@ from typing import Any
 from execo.config import make_default_connection_params
 
 HOST_KEY, CLIENT_KEY, AUTHORIZED_KEYS = "host_key", "client_key", "authorized_keys"
-SSHD_CONFIG, SSH_CONFIG, DESCRIPTION, LOG, CONTROL = "sshd_config", "ssh_config", "cluster.json", "log", "control"
+SSHD_CONFIG, SSH_CONFIG, DESCRIPTION, LOG, CONTROL, BOOT = "sshd_config", "ssh_config", "cluster.json", "log", "control", "boot"
 """Names of the files in the directory of a cluster."""
 
 

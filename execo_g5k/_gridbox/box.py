@@ -17,13 +17,21 @@ from execo.log import logger
 
 from . import frontend_server, oar_real, reach, scheduler, settings
 from .clock import BoxClock
+from .kadeploy.commands import Commands
+from .kadeploy.faults import Behaviour
+from .kadeploy.frontend import Frontend
+from .kadeploy.rest import DeploymentsApi, served
+from .kadeploy.service import Kadeploy
+from .kadeploy.systems import Systems, boot_script
 from .reference import make_reference
 from .rest import RestServer
 from .site import SiteSetup
+from .vlan_links import VlanLinks, vlan_name
+from .vlans import Vlans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from typing_extensions import Self
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
     from execo.localcluster import LocalHost
 
     from .reference import Reference
-    from .site import SiteOar
+    from .site import SiteFrontend
 
 OARS = ("auto", "real", "own")
 ISOLATIONS = ("auto", "namespaces", None)
@@ -78,10 +86,14 @@ class GridBox:
         self.clock: Callable[[], float] = time.time if clock is None else clock
         self.hosts: dict[str, LocalHost] = {}
         """{name of a node, fully qualified: the host behind it, whose methods make faults}."""
-        self.oars: dict[str, SiteOar] = {}
+        self.oars: dict[str, SiteFrontend] = {}
         """{site: its OAR}."""
         self.oar_kind = ""
         """What it is, in words."""
+        self.kadeploys: dict[str, Kadeploy] = {}
+        """{site: its Kadeploy}, of which `environments` and `workflows()` may be looked at."""
+        self.deployments = Behaviour(self.reference.hosts())
+        """How deployments behave: seconds of their steps, and faults."""
         self.api: RestServer | None = None
         self.directory: Path | None = None
         """With all files of the box, in a folder that only this user can list; None unless running."""
@@ -92,6 +104,10 @@ class GridBox:
         self._charter = charter
         self._configure = configure
         self._cluster: LocalCluster | None = None
+        self._frontends: list[Frontend] = []
+        self._links: VlanLinks | None = None
+        self._vlan_names: dict[str, str] = {}
+        self._names_lock = threading.Lock()
         self._overlay = settings.Overlay()
         self._owner = 0
         self._lock = threading.Lock()
@@ -179,24 +195,26 @@ class GridBox:
             mine = {name: address for name, address in addresses.items() if name.split(".")[1] == site}
             self.oars[site] = make(SiteSetup(site, place, self.reference.oar_rows(site), mine, key, config, self.clock, self._charter))
         self.oar_kind = next(iter(self.oars.values())).kind
-        config.write_text(self._ssh_config(addresses, key), encoding="utf-8")
+        self._write_ssh_config(addresses, key)
         self._start_oars()
         self.oar_kind = next(iter(self.oars.values())).kind           # now it may know its version
         logger.info("Grid'5000 in a box: %s; %i nodes, %s: %s%s", ", ".join(self.sites), len(nodes),
                     "each with namespaces of its own" if cluster.isolation else "addresses of this machine", self.oar_kind, why)
         self.api = RestServer(self.reference, self.oars, clock=self.clock, vlan_rights=True).start()
+        check = self._start_kadeploys(addresses, key)
         state = directory / "state"
         state.mkdir()
-        self.settings = settings.make_settings(config, self._write_tools(directory), self.api.uri, self.sites[0], state, addresses)
+        self.settings = settings.make_settings(config, self._write_tools(directory), self.api.uri, self.sites[0], state, addresses, key,
+                                               check)
         if isinstance(self.clock, BoxClock):
             self.clock.share(directory / "clock.json")
         if self._configure:
             clock = None if self.clock is time.time else self.clock
             self._overlay.apply(self.settings, clock, {"PATH": self._path()})
 
-    def _choose_oar(self) -> tuple[Callable[[SiteSetup], SiteOar], str]:
+    def _choose_oar(self) -> tuple[Callable[[SiteSetup], SiteFrontend], str]:
         """What makes the OAR of a site, and a reason for the log."""
-        own: Callable[[SiteSetup], SiteOar] = scheduler.OwnOar
+        own: Callable[[SiteSetup], SiteFrontend] = scheduler.OwnOar
         if self._wanted_oar == "own":
             return own, ""
         if self._wanted_oar == "auto" and (self.clock is not time.time or self._charter):
@@ -224,7 +242,52 @@ class GridBox:
     def _named_cluster(self, names: Sequence[str], isolation: str | None) -> LocalCluster:
         cluster = LocalCluster(len(names), isolation)
         cluster.names = list(names)             # those of its hosts, where they have one
+        cluster.boot_script = boot_script() if isolation else ""
         return cluster
+
+    def _start_kadeploys(self, addresses: Mapping[str, str], key: Path) -> str | None:
+        """What deploys; returns the check of deployed nodes, if it has to be another one."""
+        assert self._cluster is not None
+        assert self._cluster.directory is not None
+        assert self.api is not None
+        systems = Systems(self._cluster.directory, self.hosts, bool(self._cluster.isolation))
+        vlans = Vlans({site: self.api.vlans(site) for site in self.sites})
+        if self.host_table is not None:
+            self._links = VlanLinks(self.hosts, self.host_table, lambda vlan, made: self._name_vlan(vlan, made, addresses, key))
+        else:
+            logger.info("Grid'5000 in a box: nodes share the files and the account of this user: deployments and VLANs change what is said "
+                        "of a node, which check_deployed_command is set to look at")
+        public = Path(f"{key}.pub").read_text(encoding="ascii")
+        for site, oar in self.oars.items():
+            nodes = [node for node in self.hosts if node.split(".")[1] == site]
+            if self._links is not None:
+                vlans.of(site).mover = self._mover(self._links, site)
+            kadeploy = self.kadeploys[site] = Kadeploy(site, nodes, oar, systems, vlans, self.deployments, self.clock, public)
+            commands = Commands(kadeploy, systems.enter).table
+            frontend = Frontend(site, oar.shared, commands)
+            self._frontends.append(frontend)
+            frontend.start()
+            oar.add_commands(commands, frontend.path)
+            kadeploy.start_watch()
+        apis = {site: DeploymentsApi(kadeploy) for site, kadeploy in self.kadeploys.items()}
+        self.api.extensions["deployments"] = lambda request, site: served(apis, site).deployments(request)
+        self.api.extensions["environments"] = lambda request, site: served(apis, site).environments(request)
+        return systems.check_command
+
+    @staticmethod
+    def _mover(links: VlanLinks, site: str) -> Callable[[str, str | None], None]:
+        return lambda node, vlan: links.move(node, site, vlan)
+
+    def _name_vlan(self, vlan: str, made: Mapping[str, str], addresses: Mapping[str, str], key: Path) -> None:
+        with self._names_lock:
+            self._vlan_names |= {vlan_name(node, vlan): address for node, address in made.items()}
+            self._write_ssh_config(addresses, key)
+
+    def _write_ssh_config(self, addresses: Mapping[str, str], key: Path) -> None:
+        first = reach.vlan_block(self._vlan_names) + reach.NO_VLAN if self.host_table is not None else ""
+        new = self.ssh_config.with_suffix(".new")
+        new.write_text(first + self._ssh_config(addresses, key), encoding="utf-8")
+        new.replace(self.ssh_config)            # each ssh reads all of it, or all of the one before
 
     def _share_names(self, addresses: dict[str, str]) -> None:
         """Short names too, on nodes that have a table of hosts of their own."""
@@ -242,7 +305,7 @@ class GridBox:
         shutil.copy(source / "authorized_keys", directory / "key.pub")
         return key
 
-    def _ssh_config(self, addresses: dict[str, str], key: Path) -> str:
+    def _ssh_config(self, addresses: Mapping[str, str], key: Path) -> str:
         assert self._cluster is not None
         frontends = [reach.Frontend(site, oar.user, self._frontend_command(site, oar)) for site, oar in self.oars.items()]
         return reach.ssh_config(addresses, self._cluster.connection_params["port"], getpass.getuser(), str(key), frontends)
@@ -259,7 +322,7 @@ class GridBox:
             (folder / name).chmod(0o755)
         return folder
 
-    def _frontend_command(self, site: str, oar: SiteOar) -> list[str]:
+    def _frontend_command(self, site: str, oar: SiteFrontend) -> list[str]:
         assert self.directory is not None
         assert self._cluster is not None
         assert self._cluster.directory is not None
@@ -310,8 +373,14 @@ class GridBox:
             _configuring.remove(self)
         if isinstance(self.clock, BoxClock):
             self.clock.share(None)
+        for frontend in self._frontends:
+            attempt(frontend.stop)
+        for kadeploy in self.kadeploys.values():
+            attempt(kadeploy.stop)
         if self.api is not None:
             attempt(self.api.stop)
+        if self._links is not None:
+            attempt(self._links.close)
         if self.oars:
             with ThreadPoolExecutor(len(self.oars), "gridbox-stop") as pool:
                 for stopped in [pool.submit(oar.stop) for oar in self.oars.values()]:
@@ -320,7 +389,8 @@ class GridBox:
             shutil.rmtree(self.directory, ignore_errors=True)
         if self._cluster is not None:
             attempt(self._cluster.stop)
-        self.api, self._cluster, self.directory = None, None, None
+        self.api, self._cluster, self.directory, self._links = None, None, None, None
+        self._frontends, self.kadeploys, self._vlan_names = [], {}, {}
         self.oars, self.hosts, self.settings, self.oar_kind = {}, {}, {}, ""
         for error in errors[1:]:
             logger.error("Grid'5000 in a box: at its end: %r", error)

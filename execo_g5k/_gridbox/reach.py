@@ -93,6 +93,22 @@ def ssh_config(nodes: Mapping[str, str], port: int, user: str, key: str, fronten
     return "".join(blocks) + OUTSIDE + COMMON + f"    IdentityFile {_quoted(key)}\n"
 
 
+def vlan_block(names: Mapping[str, str]) -> str:
+    """What ``ssh -F`` needs before all else, for nodes by their names in a VLAN.
+
+    :param names: {name: address}.
+    """
+    return "".join(f"Host {name} {'.'.join(name.split('.')[:2])} {name.partition('.')[0]}\n    HostName {address}\n    ProxyCommand none\n"
+                   for name, address in names.items())
+
+
+NO_VLAN = """\
+Host *-kavlan-*
+    ProxyCommand sh -c 'echo "%h is a name in a VLAN that no node is in" >&2; echo SSH-1.0-none'
+"""
+"""After the blocks of all VLANs that nodes are in."""
+
+
 def without_user(name: str, program: str) -> str:
     """A script that runs ssh or scp without the user that it is given by options.
 

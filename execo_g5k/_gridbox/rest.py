@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from .rest_vlans import VlanApi
     from .site import SiteOar
 
     Json = dict[str, Any]
@@ -115,6 +116,10 @@ class RestServer:
     def uri(self) -> str:
         """For ``g5k_configuration["api_uri"]``."""
         return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}/3.0/"
+
+    def vlans(self, site: str) -> VlanApi:
+        """The VLANs of a site that has an OAR."""
+        return self._sites[site].vlans
 
     def fail_next(self, status: int, n: int = 1, path: str = "") -> None:
         """The next `n` requests whose path has this regular expression in it are answered with this status."""

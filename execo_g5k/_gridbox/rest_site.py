@@ -43,7 +43,8 @@ class SiteApi:
         self._described = reference.sites[site]
         self._oar = oar
         self._clock = clock
-        self._vlans = VlanApi(reference, site, oar, vlan_rights)
+        self.vlans = VlanApi(reference, site, oar, vlan_rights)
+        """Which interface is in which VLAN."""
 
     def answer(self, request: Request) -> Answer | None:
         """None for a path that is not of this part."""
@@ -57,7 +58,7 @@ class SiteApi:
         if words[:1] == ["jobs"]:
             return self._jobs(request, words[1:])
         if words[:1] == ["vlans"]:
-            return self._vlans.answer(request, words[1:])
+            return self.vlans.answer(request, words[1:])
         if words[:3] == ["internal", "oarapi", "resources"]:
             return self._oarapi(request, words[3:])
         if words == ["metrics"]:

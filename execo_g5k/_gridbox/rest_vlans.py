@@ -1,4 +1,4 @@
-"""VLANs of one site, as Kavlan answers behind the API.  Interfaces change their VLAN only on paper."""
+"""VLANs of one site, as Kavlan answers behind the API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .machines import fqdn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from .http import Request
@@ -40,8 +40,12 @@ class VlanApi:
         self._base = f"/sites/{site}/vlans"
         self._oar = oar
         self._rights = rights
-        self._interfaces = kavlan_interfaces(reference.sites[site])
-        self._types = {NONE: "NULL", **_types(reference, site)}
+        self.interfaces = kavlan_interfaces(reference.sites[site])
+        """{name of an interface: the node that has it}."""
+        self.types = {NONE: "NULL", **_types(reference, site)}
+        """{VLAN: its type}."""
+        self.mover: Callable[[str, str | None], None] | None = None
+        """Moves the link of a node, whose main interface is put into a VLAN or, None, into the network that all share."""
         self._lock = threading.Lock()
         self._vlan_of: dict[str, str] = {}
 
@@ -49,7 +53,7 @@ class VlanApi:
         """:raises Problem: for what is not there, or not allowed."""
         words, base = list(words), self._base
         if not words:
-            return Answer(collection(request, [self._vlan(request, vlan) for vlan in self._types], base, f"/sites/{self._site}"))
+            return Answer(collection(request, [self._vlan(request, vlan) for vlan in self.types], base, f"/sites/{self._site}"))
         if words[0] == "nodes":
             return self._nodes(request, words[1:])
         if words[0] == "users" and len(words) <= 2:
@@ -58,7 +62,7 @@ class VlanApi:
                 return Answer({"uid": words[1], "vlans": users.get(words[1], []), "links": self._links(request, f"{base}/users", words[1])})
             items = [{"uid": user, "links": self._links(request, f"{base}/users", user)} for user in sorted(users)]
             return Answer(collection(request, items, f"{base}/users", base))
-        if words[0] not in self._types:
+        if words[0] not in self.types:
             raise Problem(404, f"Vlan {words[0]} does not exist")
         if len(words) == 1 and request.method == "GET":
             return Answer(self._vlan(request, words[0]))
@@ -77,10 +81,10 @@ class VlanApi:
         path = f"{self._base}/{vlan}"
         links = [request.link("dhcpd", f"{path}/dhcpd"), request.link("nodes", f"{path}/nodes"),
                  request.link("users", f"{path}/users", COLLECTION)]
-        return {"uid": vlan, "type": self._types[vlan], "links": links + self._links(request, self._base, vlan)}
+        return {"uid": vlan, "type": self.types[vlan], "links": links + self._links(request, self._base, vlan)}
 
     def _interface(self, request: Request, name: str) -> Json:
-        return {"uid": name, "vlan": self._vlan_of.get(name, NONE), "links": self._links(request, f"{self._base}/nodes", name)}
+        return {"uid": name, "vlan": self.vlan_of(name), "links": self._links(request, f"{self._base}/nodes", name)}
 
     def _named(self, request: Request) -> list[str]:
         names = request.json()
@@ -90,33 +94,59 @@ class VlanApi:
 
     def _nodes(self, request: Request, words: list[str]) -> Answer:
         if len(words) == 1:
-            if words[0] not in self._interfaces:
+            if words[0] not in self.interfaces:
                 raise Problem(404, f"Unknown node '{words[0]}'.")
             return Answer(self._interface(request, words[0]))
-        names = sorted(self._interfaces)
+        names = sorted(self.interfaces)
         if request.method == "POST":
-            names = [name for name in self._named(request) if name in self._interfaces]
+            names = [name for name in self._named(request) if name in self.interfaces]
         return Answer(collection(request, [self._interface(request, name) for name in names], f"{self._base}/nodes", self._base))
 
     def _nodes_of(self, request: Request, vlan: str) -> Answer:
         if request.method != "POST":
-            inside = [name for name in sorted(self._interfaces) if self._vlan_of.get(name, NONE) == vlan]
+            inside = self.interfaces_in(vlan)
             path = f"{self._base}/{vlan}"
             return Answer(collection(request, [self._interface(request, name) for name in inside], f"{path}/nodes", path))
         user, names = request.writer(), self._named(request)
-        if self._rights and not self._allowed(user, vlan, names):
+        if self._rights and not self.is_allowed(user, vlan, names):
             raise Problem(403, "Not enough privileges on Kavlan resources")
+        return Answer(self.put(names, vlan))
+
+    def put(self, names: Iterable[str], vlan: str) -> Json:
+        """Put interfaces into a VLAN: {interface: status and message}.
+
+        :raises OSError: if a link cannot be moved.
+        """
         said: Json = {}
         with self._lock:
             for name in names:
-                if name not in self._interfaces:
+                if name not in self.interfaces:
                     said[name] = {"status": "failure", "message": "Unknown node"}
-                elif self._vlan_of.get(name, NONE) == vlan:
+                elif self.vlan_of(name) == vlan:
                     said[name] = {"status": "unchanged", "message": "Node already in vlan"}
                 else:
+                    if self.mover is not None and self.interfaces[name] == name:       # nodes have one link, whatever is described
+                        self.mover(name, None if vlan == NONE else vlan)
                     self._vlan_of[name] = vlan
                     said[name] = {"status": "success", "message": "Successfully added to vlan"}
-        return Answer(said)
+        return said
+
+    def vlan_of(self, name: str) -> str:
+        """The VLAN of an interface."""
+        return self._vlan_of.get(name, NONE)
+
+    def interfaces_of(self, nodes: Iterable[str]) -> list[str]:
+        """Interfaces of nodes that can be put into a VLAN."""
+        wanted = set(nodes)
+        return [name for name, node in self.interfaces.items() if node in wanted]
+
+    def interfaces_in(self, vlan: str) -> list[str]:
+        """Interfaces that are in a VLAN."""
+        return [name for name in sorted(self.interfaces) if self.vlan_of(name) == vlan]
+
+    def moved(self) -> list[str]:
+        """Nodes that have an interface in a VLAN."""
+        return list(dict.fromkeys(self.interfaces[name] for name, vlan in list(self._vlan_of.items()) if vlan != NONE))
 
     def _users(self) -> dict[str, list[str]]:
         """{user: VLANs of his running jobs here}."""
@@ -127,13 +157,13 @@ class VlanApi:
                     found.setdefault(job["user"], []).append(vlan)
         return found
 
-    def _allowed(self, user: str, vlan: str, names: Sequence[str]) -> bool:
-        """A VLAN of another site is not judged here."""
+    def is_allowed(self, user: str, vlan: str, names: Sequence[str]) -> bool:
+        """Whether a running job of the user has the nodes of these interfaces, and the VLAN.  A VLAN of another site is not judged here."""
         nodes = {node for job in self._oar.jobs() if job["state"] == "running" and job["user"] == user
                  for node in job.get("assigned_nodes", ())}
-        if any(self._interfaces.get(name, "") not in nodes for name in names if name in self._interfaces):
+        if any(self.interfaces.get(name, "") not in nodes for name in names if name in self.interfaces):
             return False
-        return vlan == NONE or self._types[vlan] == "kavlan-global-remote" or vlan in self._users().get(user, ())
+        return vlan == NONE or self.types[vlan] == "kavlan-global-remote" or vlan in self._users().get(user, ())
 
     def _users_of(self, request: Request, vlan: str, words: list[str]) -> Answer:
         path = f"{self._base}/{vlan}"

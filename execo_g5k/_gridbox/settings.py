@@ -37,28 +37,34 @@ FILE_NAME = ".execo.conf.py"
 
 
 def make_settings(ssh_config: Path, tools: Path, api_uri: str, default_frontend: str, state: Path,
-                  addresses: Mapping[str, str]) -> Settings:
+                  addresses: Mapping[str, str], key: Path | None = None, check_deployed_command: str | None = None) -> Settings:
     """What the box sets, by the names of the dictionaries.  Holds plain values only, so that it can be written down.
 
     :param tools: folder with the ssh and scp to use.
     :param state: folder for what execo_g5k would keep in ``~/.execo``.
     :param addresses: {name of a node: where this machine reaches it}.
+    :param key: private, with its public part beside it.
+    :param check_deployed_command: None: the one that there is is right.
     """
     factory = make_default_connection_params()
     reach: dict[str, Any] = {name: ("-F", str(ssh_config), *factory[name]) for name in OPTIONS}
     reach |= {"ssh": str(tools / "ssh"), "scp": str(tools / "scp"), "taktuk_connector": str(tools / "ssh")}
     oarsh = make_default_oarsh_oarcp_params()
+    check = {} if check_deployed_command is None else {"check_deployed_command": check_deployed_command}
     return {
-        "default_connection_params": {"user": None, "keyfile": None, "port": None, "host_rewrite_func": None, **reach},
+        # by name, because its public part is what the API is given to deploy
+        "default_connection_params": {"user": None, "keyfile": None if key is None else str(key), "port": None, "host_rewrite_func": None,
+                                      **reach},
         # over the user's own ones, which lead to Grid'5000; its rewriting of names is the factory's
         "default_frontend_connection_params": {"user": None, "keyfile": None, "port": None, "pty": True, **reach},
         # oarsh finds the nodes by itself
-        "default_oarsh_oarcp_params": {**oarsh, **{name: factory[name] for name in OPTIONS}},
+        "default_oarsh_oarcp_params": {**oarsh, "keyfile": None, **{name: factory[name] for name in OPTIONS}},
         "g5k_configuration": {
             "api_uri": api_uri, "api_username": None, "api_additional_args": {}, "api_verify_ssl_cert": True, "api_timeout": 30,
             "api_cache_dir": str(state / "api_cache"), "grid_dir": str(state / "oargrid"), "planning_source": "api",
             "default_frontend": default_frontend, "no_ssh_for_local_frontend": False, "oar_job_key_file": None,
             "polling_interval": 1, "tiny_polling_interval": 0.3, "default_timeout": 60, "direct_hosts": dict(addresses),
+            **check,
         },
     }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import Any, Protocol
 
@@ -51,6 +51,17 @@ if TYPE_CHECKING:
 
         def resources(self) -> list[dict[str, Any]]:
             """Rows of ``oarapi/resources/details``, one for each core, disk, VLAN and subnet."""
+
+    class SiteFrontend(SiteOar, Protocol):
+        """An OAR with a frontend, which can have more commands."""
+
+        @property
+        def shared(self) -> Path:
+            """A folder that has the same name here and on the frontend, once it has started."""
+
+        def add_commands(self, names: Iterable[str], socket: str) -> None:
+            """Commands that ask the server behind this socket, as `execo_g5k._gridbox.kadeploy.client` says; instead of those that have
+            these names."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import kadeploy3
 import pytest
 from requirements import require
 
@@ -22,6 +21,7 @@ import execo
 from execo import Host
 from execo.localcluster import LocalCluster
 from execo_g5k import config
+from execo_g5k._gridbox.kadeploy import standin as kadeploy3
 from execo_g5k.kadeploy import Deployment, deploy
 
 N1, N2, N3 = (f"saone-{number}.lyon.grid5000.fr" for number in (1, 2, 3))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import kadeploy3
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from execo_g5k._gridbox.kadeploy import standin as kadeploy3
 from execo_g5k._kadeploy.parse import Names, step_of_reason
 from execo_g5k.kadeploy import KadeployOutput
 
@@ -306,10 +306,10 @@ class Told(kadeploy3.Run):
     def say(self, prefix: str, text: str) -> None:
         self.lines.append(prefix + text)
 
-    def micro(self, prefix: str, nodes: list[str], micro: str, attempt: int) -> None:
+    def micro(self, prefix: str, nodes: list[str], macro: str, micro: str, attempt: int) -> None:
         for node in nodes:
             self.done[node].append(micro)
-        super().micro(prefix, nodes, micro, attempt)
+        super().micro(prefix, nodes, macro, micro, attempt)
 
 
 FAULTS = st.fixed_dictionaries({}, optional={

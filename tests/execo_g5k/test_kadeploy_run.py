@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import kadeploy3
 import pytest
 from requirements import require
 
 from execo import ProcessOutputHandler, configuration
 from execo.localcluster import LocalCluster
 from execo_g5k import config
+from execo_g5k._gridbox.kadeploy import standin as kadeploy3
 from execo_g5k._kadeploy import process as process_module
 from execo_g5k.kadeploy import Deployment, Kadeployer
 

@@ -18,13 +18,14 @@ from .sql import resources_sql
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from typing_extensions import Self
 
 HERE = Path(__file__).parent
 FILES = ("manager.pl", "site-tools.pl")
+KADEPLOY_CLIENT = HERE.parent / "kadeploy" / "client.pl"
 START_SECONDS = 60.0
 CLEAR_SECONDS = 100.0
 USER, UID = "experimenter", 58000
@@ -139,6 +140,23 @@ class OarSite:
 exec {' '.join(self.as_user(USER, '${OAR_JOB_ID:+OAR_JOB_ID="$OAR_JOB_ID"}'))} bash -c 'cd && exec "$0" "$@"' "$@"
 """)
         enter.chmod(0o755)
+
+    def add_commands(self, names: Iterable[str], socket: str) -> None:
+        """Commands that ask a server behind a socket; users must be able to reach it."""
+        assert self.directory is not None
+        shutil.copy(KADEPLOY_CLIENT, self.directory)
+        client = self.directory / KADEPLOY_CLIENT.name
+        lines = []
+        for name in names:
+            script = self.directory / f"{name}.sh"
+            script.write_text(f'#!/bin/sh\nexec perl {client} {socket} {name} "$@"\n', encoding="utf-8")
+            lines.append(f"install -m 755 {script} /usr/lib/oar/site-tools/{name}")
+            outside = self.bin / name
+            outside.write_text(f'#!/bin/sh\nexec {self.directory}/enter {name} "$@"\n', encoding="utf-8")
+            outside.chmod(0o755)
+        done = self.run("sh", "-ec", "\n".join(lines), root=True)
+        if done.returncode:
+            raise OSError(f"commands on the frontend of {self.site}: {done.stderr.strip()}")
 
     def as_user(self, user: str, *variables: str) -> list[str]:
         """Words before a command that a user runs on the frontend."""

@@ -14,7 +14,7 @@ from .oarsite import USER, OarSite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from ..site import SiteSetup
@@ -55,6 +55,16 @@ class RealOar:
     def stop(self) -> None:
         """See `SiteOar`."""
         self._site.stop()
+
+    @property
+    def shared(self) -> Path:
+        """See `SiteFrontend`."""
+        assert self._site.directory is not None
+        return self._site.directory
+
+    def add_commands(self, names: Iterable[str], socket: str) -> None:
+        """See `SiteFrontend`."""
+        self._site.add_commands(names, socket)
 
     def jobs(self) -> list[dict[str, Any]]:
         """See `SiteOar`."""

@@ -28,12 +28,13 @@ from .processes import JobProcess, wait_for_any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from ..site import SiteSetup
 
 CLIENT = Path(__file__).with_name("client.py")
+KADEPLOY_CLIENT = Path(__file__).parents[1] / "kadeploy" / "client.py"
 JUMP_SECONDS = 0.05
 """How soon it sees that a clock that is not the system's has moved."""
 LONGEST_SOCKET = 100
@@ -126,6 +127,21 @@ class OwnOar:
             words = shlex.join([sys.executable, "-I", "-S", str(CLIENT), path, name])
             script.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
             script.chmod(0o755)
+
+    @property
+    def shared(self) -> Path:
+        """See `SiteFrontend`."""
+        return self._setup.directory
+
+    def add_commands(self, names: Iterable[str], socket: str) -> None:
+        """See `SiteFrontend`."""
+        for name in names:
+            words = shlex.join([sys.executable, "-I", "-S", str(KADEPLOY_CLIENT), socket, name])
+            # a new file: the old one may be running
+            new = self.commands / f".{name}"
+            new.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
+            new.chmod(0o755)
+            new.replace(self.commands / name)
 
     def _write_sshd_config(self) -> None:
         folder = self._setup.directory

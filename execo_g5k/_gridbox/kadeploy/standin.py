@@ -1,4 +1,4 @@
-"""A stand-in for kadeploy3: it prints what the real one prints, and takes the time that it is told to.
+"""What kadeploy3 prints, and how it is called; and a program that does just that, for tests of its callers.
 
 Run as a program, its settings are the file of JSON that KADEPLOY3_SETTINGS names; `install` writes both.  All settings:
 
@@ -27,9 +27,13 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any, NoReturn
 
 from execo.hostset import expand, fold
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, NoReturn
 
 MACROS = (
     ("SetDeploymentEnvUntrusted", ("switch_pxe", "reboot", "wait_reboot", "send_key_in_deploy_env", "create_partition_table",
@@ -37,40 +41,46 @@ MACROS = (
     ("BroadcastEnvChain", ("send_environment", "manage_user_post_install", "check_kernel_files", "send_key", "install_bootloader", "sync")),
     ("BootNewEnvClassical", ("switch_pxe", "umount_deploy_part", "reboot_from_deploy_env", "wait_reboot")),
 )
+MICROS = {micro for _, micros in MACROS for micro in micros} | {"set_vlan"}
 TRIES = 2
 
 
-def install(folder: Path, name: str = "kadeploy3", **settings: Any) -> Path:
-    """Write the command, with these settings, into a folder that exists; its path."""
-    file = folder / f"{name}.json"
-    file.write_text(json.dumps({"log": str(folder / f"{name}.log"), **settings}))
-    path = folder / name
-    words = (sys.executable, __file__)
-    python_path = os.pathsep.join(part for part in sys.path if part)
-    path.write_text(f"#!/bin/sh\nKADEPLOY3_SETTINGS={shlex.quote(str(file))} PYTHONPATH={shlex.quote(python_path)}"
-                    f" exec {shlex.join(words)} \"$@\"\n")
-    path.chmod(0o755)
-    return path
+class Failure(Exception):
+    """kadeploy3 ends before its time.
+
+    :param code: its exit status.
+    :param text: what it says on stderr.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
 
 
-def calls(command: Path) -> list[str]:
-    """What it was called with, and what was cancelled."""
-    log = command.with_name(f"{command.name}.log")
-    return log.read_text().splitlines() if log.exists() else []
+def server_error(number: int, text: str) -> Failure:
+    """The server refuses, with an error that has a number."""
+    return Failure(number, f"{text}\n[Kadeploy Error #{number}]")
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        fail(1, f"Option parsing error: {message}")
+        raise Failure(1, f"Option parsing error: {message}")
 
 
-def fail(code: int, text: str) -> NoReturn:
-    print(text, file=sys.stderr, flush=True)
-    os._exit(code)
+def options(argv: list[str], parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
+    """The options of kadeploy3.
+
+    :raises Failure: for what it does not take.
+    """
+    return (parser or kadeploy_parser()).parse_args(argv)
 
 
-def options(argv: list[str]) -> argparse.Namespace:
-    parser = _Parser(prog="kadeploy3")
+def kadeploy_parser() -> argparse.ArgumentParser:
+    """What knows the options of kadeploy3."""
+    parser = _Parser(prog="kadeploy3", add_help=False)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("-v", "--version", action="store_true")
     parser.add_argument("-d", "--debug-mode", action=argparse.BooleanOptionalAction)
     parser.add_argument("-m", "--machine", action="append", default=[])
     parser.add_argument("-f", "--file", action="append", default=[])
@@ -81,18 +91,68 @@ def options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("-u", "--env-user")
     parser.add_argument("--env-version")
     parser.add_argument("-k", "--key", nargs="?", const="~/.ssh/authorized_keys")
-    parser.add_argument("-V", "--verbose-level", type=int, default=3)
+    parser.add_argument("-V", "--verbose-level", type=int, default=3, choices=range(1, 6))
     parser.add_argument("--write-workflow-id")
     parser.add_argument("--wait", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--force", action=argparse.BooleanOptionalAction)
-    for option in ("-b/--block-device", "-p/--partition-number", "-r/--reformat-tmp", "-s/--script", "--vlan", "--force-steps",
+    for flag in ("force", "hook", "dry-run", "secure"):
+        parser.add_argument(f"--{flag}", action=argparse.BooleanOptionalAction)
+    for flag in ("no-kexec", "disable-bootloader-install", "disable-disk-partitioning"):
+        parser.add_argument(f"--{flag}", action="store_true")
+    for option in ("-b/--block-device", "-c/--boot-partition", "-p/--partition-number", "-r/--reformat-tmp", "-s/--script", "--vlan",
+                   "-w/--set-pxe-profile", "--set-pxe-pattern", "-x/--upload-pxe-files", "--force-steps", "--breakpoint", "--custom-steps",
                    "--reboot-classical-timeout", "--reboot-kexec-timeout"):
         parser.add_argument(*option.split("/"))
-    return parser.parse_args(argv)
+    return parser
+
+
+def output_files(given: argparse.Namespace) -> list[str]:
+    """Files for the lists of nodes, which are made when options are read.
+
+    :raises Failure: for options that exclude each other.
+    """
+    outputs = [file for file in (given.output_ok_nodes, given.output_ko_nodes) if file]
+    if len(outputs) != len(set(outputs)) or (outputs and not given.wait):
+        raise Failure(1, "Option parsing error: invalid argument: the files of nodes")
+    return outputs
+
+
+def named_nodes(given: argparse.Namespace, read: Callable[[str], str]) -> list[str]:
+    """The nodes of ``-m`` and ``-f``, each once.
+
+    :raises Failure: if there are none, or there is no environment.
+    """
+    try:
+        nodes = [node for machine in given.machine for node in expand(machine)]
+    except ValueError as error:
+        raise Failure(1, f"Option parsing error: invalid argument: {error}") from None
+    for file in given.file:
+        nodes += [line.strip() for line in read(file).splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not nodes:
+        raise Failure(1, "No node is chosen")
+    if not given.env_name and not given.env_file:
+        raise Failure(1, "You must choose an environment")
+    return list(dict.fromkeys(nodes))
+
+
+def new_id(letter: str = "D") -> str:
+    """Of a workflow."""
+    return f"{letter}-{uuid.uuid4()}"
+
+
+def final_lists(ok: Iterable[str], ko: Mapping[str, str]) -> list[str]:
+    """The blocks at the end."""
+    lines: list[str] = []
+    for word, named in (("is successful", list(ok)), ("failed", [f"{node} ({reason})" for node, reason in ko.items()])):
+        if named:
+            lines += [f"The deployment {word} on nodes", *named]
+    return lines
 
 
 class Run:
-    """One deployment."""
+    """The steps of one deployment, as they are printed.
+
+    :param level: verbosity, 1 to 5.
+    """
 
     def __init__(self, settings: dict[str, Any], level: int) -> None:
         self.settings = settings
@@ -103,20 +163,27 @@ class Run:
         self._nodesets = 0
 
     def say(self, prefix: str, text: str) -> None:
+        """Print lines."""
         with self._lock:
             print(prefix + text, flush=True)
 
-    def fails(self, node: str, micro: str) -> str | None:
+    def fails(self, node: str, macro: str, micro: str) -> str | None:
+        """Why a step fails on a node, once it is over."""
         fault = self.settings.get("fail", {}).get(node)
         if fault is None or fault[0] != micro or fault[2] <= 0:
             return None
         fault[2] -= 1
         return str(fault[1])
 
+    def macros(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """(macro-step, its micro-steps)."""
+        return MACROS
+
     def go(self, nodes: list[str], prefix: str, macro_number: int, micro_number: int, attempt: int, start: float) -> None:
         """Deploy them from a step on."""
-        while macro_number < len(MACROS):
-            macro, micros = MACROS[macro_number]
+        macros = self.macros()
+        while macro_number < len(macros):
+            macro, micros = macros[macro_number]
             began = time.time()
             if micro_number == 0:
                 self.say(prefix, f"Performing a Deploy[{macro}] step")
@@ -124,8 +191,8 @@ class Run:
             while micro_number < len(micros):
                 micro = micros[micro_number]
                 micro_number += 1
-                self.micro(prefix, nodes, micro, attempt)
-                bad = {node: f"{macro}-{micro}: {message}" for node in nodes if (message := self.fails(node, micro)) is not None}
+                self.micro(prefix, nodes, macro, micro, attempt)
+                bad = {node: f"{macro}-{micro}: {message}" for node in nodes if (message := self.fails(node, macro, micro)) is not None}
                 if bad:
                     self.say(prefix, f"!!! The nodes {fold(bad)} failed on step {micro}")
                     self.say(prefix, f"Step Deploy[{macro}] failed for {fold(bad)} after {int(time.time() - began)}s")
@@ -148,11 +215,13 @@ class Run:
             self.ok += nodes
 
     def split(self, good: list[str], bad: list[str], prefix: str, reached: tuple[int, int], attempt: int, start: float) -> None:
+        """Go on with those that have not failed, and try the others again."""
         if not good:
             self.go(bad, prefix, reached[0], 0, attempt + 1, start)
             return
-        self._nodesets += 2
-        one, two = f"[{self._nodesets - 1}] ", f"[{self._nodesets}] "
+        with self._lock:
+            self._nodesets += 2
+            one, two = f"[{self._nodesets - 1}] ", f"[{self._nodesets}] "
         lines = ["---", f"Nodeset {prefix.strip() or '[0]'} split into :", f"  {one}{fold(good)}", f"  {two}{fold(bad)}", "---"]
         for line in lines:
             self.say(prefix, line)
@@ -163,17 +232,48 @@ class Run:
         for part in parts:
             part.join()
 
-    def micro(self, prefix: str, nodes: list[str], micro: str, attempt: int) -> None:
+    def micro(self, prefix: str, nodes: list[str], macro: str, micro: str, attempt: int) -> None:
+        """One micro-step."""
         self.say(prefix, f"  {micro}")
         if micro == "reboot":
             self.say(prefix, f"   * Performing a {'hard' if attempt else 'soft'} reboot on {fold(nodes)}")
-        while self.settings.get("hang") == micro:
-            time.sleep(3600)
-        time.sleep(self.settings.get("step", 0.01))
+        self.work(nodes, macro, micro)
         if micro == "send_environment":
             self.say(prefix, "   * Broadcast time: 3s")
         if self.level >= 4:
             self.say(prefix, f"   ~ Time in {micro}: 0s")
+
+    def work(self, nodes: list[str], macro: str, micro: str) -> None:
+        """What a step does."""
+        while self.settings.get("hang") == micro:
+            time.sleep(3600)
+        time.sleep(self.settings.get("step", 0.01))
+
+
+# -- the program that only prints -------------------------------------------------------------------------------------------------------
+
+
+def install(folder: Path, name: str = "kadeploy3", **settings: Any) -> Path:
+    """Write the command, with these settings, into a folder that exists; its path."""
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps({"log": str(folder / f"{name}.log"), **settings}))
+    path = folder / name
+    words = (sys.executable, "-m", "execo_g5k._gridbox.kadeploy.standin")
+    python_path = os.pathsep.join(os.path.abspath(part) for part in sys.path)
+    path.write_text(f"#!/bin/sh\nKADEPLOY3_SETTINGS={shlex.quote(str(file))} PYTHONPATH={shlex.quote(python_path)}"
+                    f" exec {shlex.join(words)} \"$@\"\n")
+    path.chmod(0o755)
+    return path
+
+
+def calls(command: Path) -> list[str]:
+    """What it was called with, and what was cancelled."""
+    log = command.with_name(f"{command.name}.log")
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def _read(file: str) -> str:
+    return sys.stdin.read() if file == "-" else Path(file).read_text()
 
 
 def main(argv: list[str], settings: dict[str, Any]) -> int:
@@ -184,35 +284,32 @@ def main(argv: list[str], settings: dict[str, Any]) -> int:
             file.write(text + "\n")
 
     note(shlex.join(argv))
-    given = options(argv)
-    outputs = [file for file in (given.output_ok_nodes, given.output_ko_nodes) if file]
-    if len(outputs) != len(set(outputs)) or (outputs and not given.wait):
-        fail(1, "Option parsing error: invalid argument: the files of nodes")
-    for file in outputs:
-        Path(file).write_text("")
-    nodes = list(dict.fromkeys(node for machine in given.machine for node in expand(machine)))
-    for file in given.file:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
-        nodes += [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    if not nodes:
-        fail(1, "No node is chosen")
-    if not given.env_name and not given.env_file:
-        fail(1, "You must choose an environment")
+    try:
+        given = options(argv)
+        for file in output_files(given):
+            Path(file).write_text("")
+        nodes = named_nodes(given, _read)
+        _refuse(given, nodes, settings)
+        return _deploy(given, nodes, settings, note)
+    except Failure as failure:
+        print(failure.text, file=sys.stderr, flush=True)
+        return failure.code
+
+
+def _refuse(given: argparse.Namespace, nodes: list[str], settings: dict[str, Any]) -> None:
     if settings.get("down"):
-        fail(1, "The H server is unreachable")
+        raise Failure(1, "The H server is unreachable")
     unknown = [node for node in nodes if node not in settings.get("nodes", nodes)]
     if unknown:
-        fail(1, f"The nodes {fold(unknown)} does not belongs to any server")
+        raise Failure(1, f"The nodes {fold(unknown)} does not belongs to any server")
     if given.env_name and given.env_name not in settings.get("environments", [given.env_name]):
-        fail(1, "Resource not found /environments")
+        raise Failure(1, "Resource not found /environments")
     if "error" in settings:
-        number, text = settings["error"]
-        fail(number, f"{text}\n[Kadeploy Error #{number}]")
-    return deploy(given, nodes, settings, note)
+        raise server_error(*settings["error"])
 
 
-def deploy(given: argparse.Namespace, nodes: list[str], settings: dict[str, Any], note: Any) -> int:
-    workflow = f"D-{uuid.uuid4()}"
+def _deploy(given: argparse.Namespace, nodes: list[str], settings: dict[str, Any], note: Callable[[str], None]) -> int:
+    workflow = new_id()
     if given.write_workflow_id:
         Path(given.write_workflow_id).write_text(workflow)
     if not given.wait:
@@ -237,7 +334,7 @@ def deploy(given: argparse.Namespace, nodes: list[str], settings: dict[str, Any]
         run.say("", f"The nodes {fold(busy)} are already involved in deployment, let's discard them")
         nodes = [node for node in nodes if node not in busy]
         if not nodes:
-            fail(14, "Nothing modified -- all nodes have been discarded\n[Kadeploy Error #14]")
+            raise server_error(14, "Nothing modified -- all nodes have been discarded")
     run.say("", f"Launching a deployment on {fold(nodes)}")
     worker = threading.Thread(target=run.go, args=(nodes, "", 0, 0, 0, time.time()), daemon=True)
     worker.start()
@@ -248,10 +345,10 @@ def deploy(given: argparse.Namespace, nodes: list[str], settings: dict[str, Any]
     run.say("", "")
     silent = settings.get("silent", ())
     ok = [node for node in nodes if node in run.ok and node not in silent]
-    ko = [node for node in nodes if node in run.ko and node not in silent]
-    for word, named in (("is successful", ok), ("failed", [f"{node} ({run.ko[node]})" for node in ko])):
-        if named:
-            run.say("", "\n".join([f"The deployment {word} on nodes", *named]))
+    ko = {node: run.ko[node] for node in nodes if node in run.ko and node not in silent}
+    lines = final_lists(ok, ko)
+    if lines:
+        run.say("", "\n".join(lines))
     for file, listed in ((given.output_ok_nodes, ok), (given.output_ko_nodes, ko)):
         if file:
             Path(file).write_text("".join(f"{node}\n" for node in listed))

@@ -1,0 +1,38 @@
+"""Deployments of the box where nodes share everything, and where OAR is a real one: the same script does the same."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from deployments import ENV, ask_nodes, job_of, on_frontend, wait_until
+from requirements import require
+
+from execo_g5k.gridbox import GridBox
+from execo_g5k.kadeploy import Deployment, deploy
+from execo_g5k.oar import oardel
+
+pytestmark = pytest.mark.requires("sshd", "ssh")
+
+
+@pytest.mark.parametrize(("oar", "isolation"), [("own", None), ("real", "namespaces")])
+def test_the_same_script_with_other_boxes(oar: str, isolation: str | None) -> None:
+    if oar == "real":
+        require("oar")
+    with GridBox(oar=oar, isolation=isolation, nodes_per_cluster=2, sites=["lyon"]) as grid:
+        grid.deployments.step_seconds = 0.002
+        job, nodes = job_of()
+        for through in ("frontend", "api"):
+            result = deploy(Deployment(nodes, env_name=ENV), through=through)
+            assert (result.deployed, result.failures) == (set(nodes), {})
+        if isolation is None:
+            assert grid.kadeploys["lyon"].systems.check_command
+        else:
+            assert ask_nodes("cat /etc/grid5000/release | cut -d- -f1", nodes) == ["debian12"] * 2
+        assert on_frontend(f"kavlan -V -j {job[0]}").exit_code == 1
+        assert on_frontend("kaenv3 -l").exit_code == 0
+        oardel([job])
+        wait_until(lambda: not grid.kadeploys["lyon"].systems.touched())
+        failures = deploy(Deployment(nodes, env_name=ENV), num_tries=0).failures
+        assert [reason[:16] for reason in failures.values()] == ["not deployed yet"] * 2
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith(("lyon-", "gridbox-"))] == []

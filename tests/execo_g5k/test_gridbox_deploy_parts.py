@@ -1,0 +1,80 @@
+"""Environments and ordered faults of the box, without a box."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from execo_g5k._gridbox.kadeploy.environments import OWNER, BadEnvironment, Environments, described, parse_yaml
+from execo_g5k._gridbox.kadeploy.faults import Behaviour
+
+NODE = "saone-1.lyon.grid5000.fr"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("name: a\nversion: 3 # the third\n", {"name": "a", "version": 3}),
+        ("---\na:\n  b: 'x: y'\n  c: true\nd: ~\n", {"a": {"b": "x: y", "c": True}, "d": None}),
+        ("a:\n- x: 1\n  y: 2\n- z\nb: 2\n", {"a": [{"x": 1, "y": 2}, "z"], "b": 2}),
+        ("a:\n  - 1\n  - 2\n", {"a": [1, 2]}),
+        ("file: server:///a/b.tgz\n", {"file": "server:///a/b.tgz"}),
+    ],
+)
+def test_descriptions_are_read(text: str, value: Any) -> None:
+    assert parse_yaml(text) == value
+
+
+@pytest.mark.parametrize("text", ["a", "a: 1\n  b: 2\n", "\ta: 1", "a: [1, 2]", "a: 'x"])
+def test_what_is_not_understood_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match=r"line|not understood|quoted"):
+        parse_yaml(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("version: 1\nimage:\n  file: x\n", "'name'"),
+        ("name: a\nversion: x\nimage:\n  file: x\n", "'version': expected a number, found 'x'"),
+        ("name: a\n", "the field 'image' has no 'file'"),
+        ("name: a\nvisibility: all\nimage:\n  file: x\n", "found 'all'"),
+        ("a: [", "not understood"),
+    ],
+)
+def test_bad_descriptions_are_refused(text: str, words: str) -> None:
+    with pytest.raises(BadEnvironment, match=words):
+        described(text, "me")
+
+
+def test_who_finds_which_environment() -> None:
+    known = Environments()
+    for version, visibility in ((1, "private"), (2, "private"), (1, "shared")):
+        name = "mine" if visibility == "private" else "ours"
+        known.add(described(f"name: {name}\nversion: {version}\nvisibility: {visibility}\nimage:\n  file: x\n", "me"))
+    mine = known.find("mine", "me")
+    assert mine is not None
+    assert (mine.version, known.find("mine", "you", "me"), known.find("ours", "you")) == (2, None, None)
+    assert known.find("mine", "me", version="1") is not None
+    assert known.find("ours", "you", "me") is not None
+    assert [one.version for one in known.all("me", last=True) if one.name == "mine"] == [2]
+    public = known.find("debian12-min", "you")
+    assert public is not None
+    assert public.user == OWNER
+    with pytest.raises(BadEnvironment, match="already"):
+        known.add(described("name: mine\nversion: 2\nimage:\n  file: x\n", "me"))
+
+
+def test_faults_are_used_up() -> None:
+    behaviour = Behaviour([NODE])
+    behaviour.fail(NODE, "BootNewEnvClassical-wait_reboot", times=1, message="lost")
+    assert behaviour.next_failure(NODE, "SetDeploymentEnvUntrusted", "wait_reboot") is None
+    assert [behaviour.next_failure(NODE, "BootNewEnvClassical", "wait_reboot") for _ in range(2)] == ["lost", None]
+    behaviour.failure_rate, behaviour.random = 0.5, random.Random(1)
+    first = behaviour.draw([NODE] * 20)
+    behaviour.random = random.Random(1)
+    assert behaviour.draw([NODE] * 20) == first
+    for node, step, words in (("x", "sync", "no node 'x'"), (NODE, "boot", "no step 'boot'"), (NODE, "No-sync", "no step")):
+        with pytest.raises(ValueError, match=words):
+            behaviour.fail(node, step)
