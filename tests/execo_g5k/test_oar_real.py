@@ -107,7 +107,7 @@ def test_a_reservation_is_accepted_or_understood_to_be_refused(frontend: str, ca
     assert job is not None
     assert get_oar_job_info(job, frontend)["start_date"] == start
     predictions: list[float] = []
-    assert not wait_oar_job_start(job, frontend, timeout=0.5, prediction_callback=predictions.append)
+    assert not wait_oar_job_start(job, frontend, timeout=4, prediction_callback=predictions.append)
     assert predictions == [start]
     assert oarsub([(spec, frontend)]) == [(None, frontend)]
     assert "Reservation not valid --> KO (This reservation could run at" in caplog.text

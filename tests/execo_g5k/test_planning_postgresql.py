@@ -78,7 +78,7 @@ def submitted(*specs: OarSubmission) -> list[int]:
 
 def settled(oar: RealOar, jobs: list[int], running: int) -> None:
     """Wait until OAR has scheduled all of these jobs, and so many run."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 90
     ids = ", ".join(map(str, jobs))
     question = f"""
         SELECT (SELECT count(*) FROM jobs WHERE job_id IN ({ids}) AND state = 'Running'), count(DISTINCT m.moldable_job_id)
