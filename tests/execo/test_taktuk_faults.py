@@ -195,7 +195,8 @@ def test_a_server_that_takes_few_connections_at_once_is_met_with_patience(kind: 
         assert action.finished_ok, failed
         assert all(process.stdout.split() == ["here"] for process in action.processes)
         said = [record.getMessage() for record in caplog.records if "MaxStartups" in record.getMessage()]
-        assert 1 <= len(said) <= 10, said
+        assert len(said) <= 10, said
+        assert said or kind is TaktukRemote     # which opens fewer at a time, and may be refused nothing
 
 
 def more_addresses(host: LocalHost, number: int) -> list[str]:
