@@ -134,7 +134,8 @@ def state_xml(vms: Iterable[VM], places: dict[str, tuple[str, str]] | None = Non
     for vm in vms:
         address = Host(vm["host"]).address if vm.get("host") else "unknown"
         site, cluster = (places or {}).get(address, ("unknown", "unknown"))
-        parent, path = root, ()
+        parent = root
+        path: tuple[str, ...] = ()
         for tag, name in (("site", site), ("cluster", cluster), ("host", address)):
             path = (*path, name)
             if path not in made:
