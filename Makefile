@@ -24,7 +24,7 @@ SYSTEM_PACKAGES_VM = cpio dropbear-bin ipxe-qemu iputils-ping libvirt-clients li
 GUEST_KERNEL = linux-image-cloud-amd64
 # For check-wheels: what schedulers, guests and broken hosts take most of the time for says nothing of how it was packed.
 WHEEL_TESTS = -k 'not fault and not kill and not real and not remote_and_taktuk and not postgresql and not testbed and not deploy \
-    and not vm_ and not gridbox_oar and not slurm'
+    and not vm_ and not gridbox_oar and not slurm and not sweeper and not api_selection'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test develop check doc bench wheels check-wheels system-deps clean
