@@ -21,6 +21,7 @@ from ._workflow.replay import SWEEP_FOLDER, Earlier, read_run
 from ._workflow.reservations import Reservations
 from ._workflow.runner import Runner
 from ._workflow.signals import StopSignal
+from ._workflow.steps import Steps
 from ._workflow.stint import Stint
 from .engine import Engine
 from .log import logger
@@ -87,6 +88,7 @@ class SweepEngine(Engine):
         self._plan: Sequence[Any] = ()
         self._testbed: Any = None
         self._durations = Durations()
+        self._steps: Steps | None = None
         self._ends: SimpleQueue[Stint | None] = SimpleQueue()
         self._stop_signal = StopSignal(wake=partial(self._ends.put, None))
 
@@ -117,7 +119,14 @@ class SweepEngine(Engine):
         return None
 
     def prepare(self, hosts: list[Host]) -> None:
-        """Called with the hosts of each new reservation, before the first combination; an exception gives them back."""
+        """Called with the hosts of each new reservation, before the first combination; an exception gives them back.
+
+        :param hosts: take those out of this list that are of no use.
+        """
+
+    def clean_up(self, hosts: list[Host]) -> None:
+        """Called with the same hosts before they are given back, also after an exception or a signal, while the reservation lasts: by then
+        no combination runs, and what the last ones had to tidy up may have been killed."""
 
     # What a campaign uses
 
@@ -141,6 +150,12 @@ class SweepEngine(Engine):
         if self._stop_signal.number is not None or (left is not None and left <= 0):
             raise ReservationOver(f"no time left for {combination!r}")
         self.sweeper.check(combination)
+
+    def step(self, combination: Any, name: str) -> contextlib.AbstractContextManager[None]:
+        """``with self.step(combination, "boot"):`` notes in ``steps.jsonl`` of the results how long the block took."""
+        if self._steps is None:
+            raise RuntimeError(f"{type(self).__name__} has no steps before it is started")
+        return self._steps.step(combination, name)
 
     # The campaign
 
@@ -174,6 +189,7 @@ class SweepEngine(Engine):
             return
         assert self.result_dir is not None
         self._note(seed=self.seed, order="random" if self._shuffled else "plan", testbed=repr(self._testbed), replay=self.args.replay)
+        self._steps = Steps(self.result_dir)
         folder = str(Path(self.result_dir) / SWEEP_FOLDER)
         with ParamSweeper(folder, self._plan, name=type(self).__name__, max_attempts=self.max_attempts) as self.sweeper:
             for record in self.sweeper.records("done")[-_HISTORY:]:
@@ -238,8 +254,10 @@ class SweepEngine(Engine):
 
     def _say_how_it_ended(self) -> None:
         counts = self.sweeper.counts()
-        self._note(combinations=counts)
+        assert self._steps is not None
+        self._note(combinations=counts, steps=self._steps.totals())
         logger.info("%s", self.sweeper)
+        logger.info("%s", self._steps.words())
         if self._stop_signal.number is not None:
             logger.warning("stopped by signal %d; continue with -c %s", self._stop_signal.number, self.result_dir)
         elif counts["failed"]:

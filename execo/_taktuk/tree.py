@@ -30,6 +30,7 @@ from .seat import REPEAT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from .._conductor.run import Run
     from .._conductor.spawn import Spawned
@@ -79,6 +80,11 @@ class Tree:
 
     def __str__(self) -> str:
         return f"<TakTuk tree of {len(self.seats)} hosts, {len(self._open)} open: {self.argv!r}>"
+
+    @property
+    def processes(self) -> list[Any]:
+        """One for each host, also those that have ended.  Any thread may ask."""
+        return [seat.process for seat in self.seats]
 
     # the protocol of the loop
 

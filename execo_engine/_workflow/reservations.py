@@ -11,6 +11,7 @@ from .choice import MAX_TO_SEARCH
 from .plan import size_of
 from .runner import TICK
 from .schedule import obstacle
+from .stint import is_left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Reservations:
         refusals = 0
         while self._stop.number is None and self._work_remains():
             refusals += 1
+            hosts: list[Host] = []
             try:
                 hosts = self._reserve()
                 if self._runner.use(hosts):
@@ -68,7 +70,7 @@ class Reservations:
                 if refusals >= self._experiment.max_refusals:
                     raise RuntimeError(f"{refusals} reservations in a row could not be used; the last: {refused}") from refused.__cause__
             finally:
-                self._release()
+                self._release(hosts)
             if refusals >= self._experiment.max_refusals:
                 remaining = self._sweeper.remaining_count
                 raise RuntimeError(f"{remaining} combinations remain, and none was begun in {refusals} reservations in a row")
@@ -95,36 +97,55 @@ class Reservations:
         testbed = self._testbed
         logger.info("reserve %r: %s", testbed, self._sweeper)
         try:
-            testbed.reserve(**({"prefer": self._prefer} if self._prefer else {}))
-            while not testbed.wait(TICK):
-                if self._stop.number is not None:
-                    return []
+            with self._experiment.step(None, "reserve"):
+                testbed.reserve(**({"prefer": self._prefer} if self._prefer else {}))
+                while not testbed.wait(TICK):
+                    if self._stop.number is not None:
+                        return []
             return self._ready_hosts()
         except _MISTAKES:
             raise
         except Exception as error:
             raise _Refused(f"{type(error).__name__}: {error}") from error
 
-    def _release(self) -> None:
+    def _release(self, hosts: list[Host]) -> None:
+        """:param hosts: that were prepared, to be cleaned up first if the reservation still has them."""
         try:
-            self._testbed.release()
+            if hosts and is_left(self._testbed.time_left()):
+                with self._experiment.step(None, "clean up"):
+                    self._experiment.clean_up(hosts)
+        except Exception:
+            logger.exception("%r could not be cleaned up", self._testbed)
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        try:
+            with self._experiment.step(None, "release"):
+                self._testbed.release()
         except Exception:
             logger.exception("%r could not be released", self._testbed)
 
     def _ready_hosts(self) -> list[Host]:
         experiment, testbed = self._experiment, self._testbed
         deploy = getattr(testbed, "deploy", None)
-        hosts: list[Host] = list(deploy() if deploy is not None else testbed.hosts)
+        with experiment.step(None, "deploy"):
+            hosts: list[Host] = list(deploy() if deploy is not None else testbed.hosts)
         if experiment.check_hosts:
-            silent = find_silent(hosts, experiment.connection_params)
+            with experiment.step(None, "check hosts"):
+                silent = find_silent(hosts, experiment.connection_params)
             if silent:
                 logger.warning("left alone, for they do not answer: %s", ", ".join(host.address for host in silent))
             hosts = [host for host in hosts if host not in silent]
         if not hosts:
             raise RuntimeError("none of the hosts of the reservation can be used")
         logger.info("%d hosts are ready", len(hosts))
-        self._describe(hosts)
-        experiment.prepare(hosts)
+        with experiment.step(None, "describe"):
+            self._describe(hosts)
+        with experiment.step(None, "prepare"):
+            experiment.prepare(hosts)
+        if not hosts:
+            raise RuntimeError("none of the hosts of the reservation could be prepared")
         return hosts
 
     def _describe(self, hosts: list[Host]) -> None:

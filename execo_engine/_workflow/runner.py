@@ -104,9 +104,13 @@ class Runner:
             return True
         logger.info("begin %s on %s", combination_words(combination), ", ".join(host.address for host in stint.hosts))
         self._running.append(stint)
-        stint.start(lambda stint: self._experiment.run_combination(stint.combination, list(stint.hosts), stint.directory),
-                    self._testbed.time_left, self._ends, self._look_at_hosts)
+        stint.start(self._run, self._testbed.time_left, self._ends, self._look_at_hosts)
         return True
+
+    def _run(self, stint: Stint) -> Any:
+        """In the thread of the combination."""
+        with self._experiment.step(stint.combination, "run"):
+            return self._experiment.run_combination(stint.combination, list(stint.hosts), stint.directory)
 
     def _new_stint(self, combination: Any, free: list[Host]) -> Stint | None:
         """None if there is a result already."""
@@ -150,10 +154,13 @@ class Runner:
                 self._settle(stint)
         over = time.monotonic()
         while self._running and time.monotonic() < over + (get_seconds(self._experiment.end_timeout) or 0):
-            for process in the_conductor.processes():
+            for child in the_conductor.processes():
+                if child in before:
+                    continue
                 # A combination may start the next process when this one has ended, so more than once.
-                if process not in before and not getattr(process, "killed", False):
-                    process.kill()                      # type: ignore[attr-defined]   # a Child is a Process here
+                for process in getattr(child, "processes", [child]):        # a tree of TakTuk has many
+                    if not process.ended and not process.killed:
+                        process.kill()
             stint = self._next_end(0.1)
             if stint is not None:
                 stint.in_time = False

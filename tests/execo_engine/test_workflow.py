@@ -13,9 +13,10 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from facts import all_gone
 
-from execo import Host, Process, Remote
-from execo.localcluster import LocalHost
+from execo import Host, Process, Remote, TaktukRemote
+from execo.localcluster import LocalCluster, LocalHost
 from execo.log import logger as execo_logger
 from execo_engine._workflow.stint import Stint
 from execo_engine.sweep import ParameterSpace, SweepDirectory
@@ -535,6 +536,36 @@ def test_a_campaign_outlives_its_jobs_whose_hosts_go_away(tmp_path: Path) -> Non
     assert all(row["said"] == str(row["size"]) for row in rows)
     assert len(reservations) >= 2
     assert set(json.loads((tmp_path / "notebook.json").read_text())["hosts"]) == {"node-1", "node-2", "node-3"}
+
+
+@pytest.mark.requires("ssh", "sshd", "taktuk")
+def test_commands_of_a_tree_end_with_their_reservation(tmp_path: Path) -> None:
+    class Trees(Campaign):
+        def measure(self, combination: Any, hosts: list[Host], directory: Path) -> Any:
+            if len(self.begun) == 1:
+                remote = TaktukRemote("echo $$; exec sleep 100", hosts, self.connection_params).start()
+                began.append(int(remote.expect(r"^(\d+)$", 30)[0][2][1]))       # type: ignore[index]
+                left[0] = 0.0
+                remote.wait()
+            return {"ok": True}
+
+    class Ending(StaticTestbed):
+        def reserve(self, prefer: Any = ()) -> None:
+            super().reserve(prefer)
+            left[0] = 60.0
+
+        def time_left(self) -> float | None:
+            return left[0]
+
+    left, began = [60.0], list[int]()
+    with LocalCluster(1) as cluster:
+        campaign = Trees()
+        campaign.parameters = {"size": [1]}
+        campaign.testbed = Ending(cluster.hosts, connection_params=cluster.connection_params)
+        run(campaign, tmp_path)
+        assert counts(tmp_path)["done"] == 1
+        assert len(campaign.begun) == 2
+        assert all_gone(began)
 
 
 @pytest.mark.requires("ssh", "namespaces")
