@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 FILES = ("network", "sites", "clusters", "hosts", "hierarchy")
-FORMAT = 1
+FORMAT = 2
 
 
 class DamagedError(ValueError):
@@ -38,6 +38,7 @@ class Cached:
 
     api_commit: str
     data: dict[str, Any]
+    """The version, and what each file holds."""
 
 
 def read(folder: Path, source: str) -> Cached | None:

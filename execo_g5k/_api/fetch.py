@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -12,12 +13,13 @@ from .reader import Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     Attributes = dict[str, Any]
 
-WIDTH = 12
-"""Requests at a time: each answer is decoded while the server makes others, so there should always be others."""
+WIDTH = 4
+"""Requests at a time: one answer is decoded while the server makes others."""
 _NOT_KEPT = ("servers", "pdus", "sensors")
 
 
@@ -27,20 +29,37 @@ class Platform:
 
     data: dict[str, Any]
     contents: dict[str, list[bytes]]
-    """By name of the file: the pieces of its JSON."""
+    """By name of the file: the pieces of its JSON; see `arranged`."""
 
 
 @dataclass(frozen=True)
 class _Site:
     attributes: Attributes
-    clusters: dict[str, Attributes]
-    hosts: dict[str, Attributes]
-    equipments: dict[str, Attributes]
-    hierarchy: dict[str, list[str]]
-    # The same as inner parts of JSON objects.
-    clusters_text: bytes
-    hosts_text: bytes
+    clusters: _Parts
+    nodes: _Parts
+    """Arrays by cluster."""
+    equipments: list[Attributes]
     equipments_text: bytes
+
+
+@dataclass
+class _Parts:
+    """Values by name, and their JSON in pieces, which are never joined: all of them are some megabytes."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    pieces: list[bytes] = field(default_factory=list)
+
+    def add(self, name: str, value: Any, text: bytes) -> None:
+        self.values[name] = value
+        self.pieces += (b"," if self.pieces else b"", dumps(name).encode() + b":", text)
+
+    def extend(self, others: _Parts) -> None:
+        if others.values:
+            self.values |= others.values
+            self.pieces += (b"," if self.pieces else b"", *others.pieces)
+
+    def json(self) -> list[bytes]:
+        return [b"{", *self.pieces, b"}"]
 
 
 def _by_number(uid: str) -> tuple[int, str]:
@@ -78,30 +97,41 @@ def fetch_platform(api: APIConnection, version: str) -> Platform:
     """
     sites_items, backbone = in_parallel(lambda path: _items_if_any(api, path), ["/sites", "/network_equipments"])
     uids = sorted(str(item["uid"]) for item in sites_items)
-    sites = dict(zip(uids, in_parallel(lambda uid: _site(api, uid), uids, WIDTH), strict=True))
-    data = {
-        "version": version,
-        "network": {"backbone": backbone, **{uid: site.equipments for uid, site in sites.items()}},
-        "sites": {uid: site.attributes for uid, site in sites.items()},
-        "clusters": {uid: cluster for site in sites.values() for uid, cluster in site.clusters.items()},
-        "hosts": {uid: host for site in sites.values() for uid, host in site.hosts.items()},
-        "hierarchy": {uid: site.hierarchy for uid, site in sites.items()},
-    }
-    networks = [b'"backbone":' + dumps(backbone).encode(),
-                *(dumps(uid).encode() + b":{" + site.equipments_text + b"}" for uid, site in sites.items())]
-    contents = {
-        "network": _joined(networks),
-        "sites": [dumps(data["sites"]).encode()],
-        "clusters": _joined([site.clusters_text for site in sites.values()]),
-        "hosts": _joined([site.hosts_text for site in sites.values()]),
-        "hierarchy": [dumps(data["hierarchy"]).encode()],
-    }
-    return Platform(data, contents)
+    sites = _all_sites(api, uids)
+    network = _Parts()
+    network.add("backbone", backbone, dumps(backbone).encode())
+    for uid, site in sites.items():
+        network.add(uid, site.equipments, site.equipments_text)
+    stored = {"network": network, "clusters": _merged([site.clusters for site in sites.values()]),
+              "hosts": _merged([site.nodes for site in sites.values()])}
+    attributes = {uid: site.attributes for uid, site in sites.items()}
+    hierarchy = {uid: {cluster: _uids(nodes) for cluster, nodes in site.nodes.values.items()} for uid, site in sites.items()}
+    contents = {name: parts.json() for name, parts in stored.items()}
+    contents |= {"sites": [dumps(attributes).encode()], "hierarchy": [dumps(hierarchy).encode()]}
+    values = {name: parts.values for name, parts in stored.items()}
+    return Platform(arranged({"version": version, **values, "sites": attributes, "hierarchy": hierarchy}), contents)
 
 
-def _joined(parts: list[bytes]) -> list[bytes]:
-    pieces = [piece for part in parts if part for piece in (b",", part)]
-    return [b"{", *pieces[1:], b"}"]
+def arranged(files: dict[str, Any]) -> dict[str, Any]:
+    """The description, of what its files hold: there hosts are arrays by cluster, and equipments by site, as they came from the API."""
+    network = {site: items if site == "backbone" else _by_uid(items) for site, items in files["network"].items()}
+    hosts = _by_uid(node for nodes in files["hosts"].values() for node in nodes)
+    return {**files, "network": network, "hosts": hosts}
+
+
+def _by_uid(items: Iterable[Attributes]) -> dict[str, Attributes]:
+    return {str(item["uid"]): item for item in items}
+
+
+def _merged(all_parts: list[_Parts]) -> _Parts:
+    merged = _Parts()
+    for parts in all_parts:
+        merged.extend(parts)
+    return merged
+
+
+def _uids(nodes: list[Attributes]) -> list[str]:
+    return sorted((str(node["uid"]) for node in nodes), key=_by_number)
 
 
 def _items_if_any(api: APIConnection, path: str) -> list[Attributes]:
@@ -114,41 +144,38 @@ def _items_if_any(api: APIConnection, path: str) -> list[Attributes]:
         raise
 
 
-def _site(api: APIConnection, uid: str) -> _Site:
+def _all_sites(api: APIConnection, uids: list[str]) -> dict[str, _Site]:
+    """Asked for by threads, and decoded by this one alone: threads that decode keep each other, and those that read, from going on."""
+    with ThreadPoolExecutor(WIDTH, thread_name_prefix="execo-api") as pool:
+        asked = {pool.submit(_ask_for_site, api, uid): uid for uid in uids}
+        try:
+            found = {asked[done]: _decoded_site(api, asked[done], done.result()) for done in as_completed(asked)}
+        except BaseException:
+            for future in asked:        # those that have not begun need not
+                future.cancel()
+            raise
+    return {uid: found[uid] for uid in uids}
+
+
+def _ask_for_site(api: APIConnection, uid: str) -> str | _Site:
     path = f"/sites/{quote(uid)}"
     try:
-        whole = api.get_decoded(path, read_deep_site, deep=1)
+        return api.get_decoded(path, str, deep=1)
     except APIException as failure:
         if failure.status not in (400, 404, 406, 422, 501):
             raise
-        whole = None
-    return whole if whole is not None else _in_pieces(api, path)
+    return _in_pieces(api, path)
 
 
-@dataclass
-class _Parts:
-    """Items by uid, and their texts."""
-
-    items: dict[str, Attributes] = field(default_factory=dict)
-    texts: list[str] = field(default_factory=list)
-
-    def add(self, uid: str, item: Attributes, text: str) -> None:
-        self.items[uid] = item
-        self.texts.append(f"{dumps(uid)}:{text}")
-
-    def read(self, reader: Reader) -> list[str]:
-        """An array of items that have a uid; their uids."""
-        uids = []
-        for _ in reader.elements():
-            item = reader.read()
-            if not isinstance(item, dict) or "uid" not in item:
-                raise ValueError(f"expected an item with a uid, found {reader.text()[:200]!r}")
-            uids.append(str(item["uid"]))
-            self.add(uids[-1], item, reader.text())
-        return uids
-
-    def text(self) -> bytes:
-        return ",".join(self.texts).encode()
+def _decoded_site(api: APIConnection, uid: str, answer: str | _Site) -> _Site:
+    if isinstance(answer, _Site):
+        return answer
+    path = f"/sites/{quote(uid)}"
+    try:
+        whole = read_deep_site(answer)
+    except ValueError:              # as a failure of the connection: once more, with patience
+        whole = api.get_decoded(path, read_deep_site, deep=1)
+    return _in_pieces(api, path) if whole is None else whole
 
 
 def read_deep_site(body: str) -> _Site | None:
@@ -172,34 +199,41 @@ def read_deep_site(body: str) -> _Site | None:
 
 def _read_inside(reader: Reader) -> _Site:
     attributes: Attributes = {}
-    hierarchy: dict[str, list[str]] = {}
-    clusters, hosts, equipments = _Parts(), _Parts(), _Parts()
+    clusters, nodes = _Parts(), _Parts()
+    equipments: list[Attributes] = []
+    equipments_text = b"[]"
     for name in reader.members():
         if name == "clusters":
             for uid in reader.members():
-                cluster, texts = _read_cluster(reader, hosts, hierarchy.setdefault(uid, []))
-                clusters.add(uid, cluster, "{" + ",".join(texts) + "}")
+                _read_cluster(uid, reader, clusters, nodes)
         elif name == "network_equipments":
-            equipments.read(reader)
+            equipments, equipments_text = _read_items(reader), reader.text()
         elif name in _NOT_KEPT:
             reader.read()
         else:
             attributes[name] = reader.read()
-    for uids in hierarchy.values():
-        uids.sort(key=_by_number)
-    return _Site(attributes, clusters.items, hosts.items, equipments.items, hierarchy, clusters.text(), hosts.text(), equipments.text())
+    return _Site(attributes, clusters, nodes, equipments, equipments_text)
 
 
-def _read_cluster(reader: Reader, hosts: _Parts, uids: list[str]) -> tuple[Attributes, list[str]]:
-    cluster: Attributes = {}
-    texts = []
+def _read_cluster(uid: str, reader: Reader, clusters: _Parts, nodes: _Parts) -> None:
+    cluster = _Parts()
+    items: list[Attributes] = []
+    text = b"[]"
     for name in reader.members():
         if name == "nodes":
-            uids += hosts.read(reader)
+            # At once: who reads them one by one makes the names of all their attributes anew for each.
+            items, text = _read_items(reader), reader.text()
         else:
-            cluster[name] = reader.read()
-            texts.append(f"{dumps(name)}:{reader.text()}")
-    return cluster, texts
+            cluster.add(name, reader.read(), reader.text())
+    clusters.add(uid, cluster.values, b"".join(cluster.json()))
+    nodes.add(uid, items, text)
+
+
+def _read_items(reader: Reader) -> list[Attributes]:
+    items = reader.read()
+    if not isinstance(items, list) or not all(isinstance(item, dict) and "uid" in item for item in items):
+        raise ValueError(f"expected items with a uid, found {reader.text()[:200]!r}")
+    return items
 
 
 def _in_pieces(api: APIConnection, path: str) -> _Site:
@@ -207,15 +241,10 @@ def _in_pieces(api: APIConnection, path: str) -> _Site:
     attributes = api.get_json(path)
     if not isinstance(attributes, dict):
         raise APIException(api.uri(path), "GET", exception=ValueError(f"expected a site, found {str(attributes)[:200]}"))
-    hierarchy: dict[str, list[str]] = {}
-    clusters, hosts, equipments = _Parts(), _Parts(), _Parts()
+    clusters, nodes = _Parts(), _Parts()
     for uid in sorted(str(item["uid"]) for item in _items_if_any(api, f"{path}/clusters")):
-        cluster = api.get_json(f"{path}/clusters/{quote(uid)}")
-        clusters.add(uid, cluster, dumps(cluster))
-        nodes = _items_if_any(api, f"{path}/clusters/{quote(uid)}/nodes")
-        hierarchy[uid] = sorted((str(node["uid"]) for node in nodes), key=_by_number)
-        for node in nodes:
-            hosts.add(str(node["uid"]), node, dumps(node))
-    for equipment in _items_if_any(api, f"{path}/network_equipments"):
-        equipments.add(str(equipment["uid"]), equipment, dumps(equipment))
-    return _Site(attributes, clusters.items, hosts.items, equipments.items, hierarchy, clusters.text(), hosts.text(), equipments.text())
+        for parts, value in ((clusters, api.get_json(f"{path}/clusters/{quote(uid)}")),
+                             (nodes, _items_if_any(api, f"{path}/clusters/{quote(uid)}/nodes"))):
+            parts.add(uid, value, dumps(value).encode())
+    equipments = _items_if_any(api, f"{path}/network_equipments")
+    return _Site(attributes, clusters, nodes, equipments, dumps(equipments).encode())

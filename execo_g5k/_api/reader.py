@@ -36,9 +36,9 @@ class Reader:
         value, self._at = _DECODE(self._text, self._at)
         return value
 
-    def text(self) -> str:
-        """Of the value that was read last."""
-        return self._text[self._start:self._at]
+    def text(self) -> bytes:
+        """Of the value that was read last, in UTF-8."""
+        return self._text[self._start:self._at].encode()
 
     def _pass(self, mark: str) -> None:
         if self.peek() != mark:
@@ -70,14 +70,6 @@ class Reader:
             self._pass(":")
             yield name
             more = self._goes_on("}")
-
-    def elements(self) -> Iterator[None]:
-        """Once for each element of the array that begins here; who asks for the next one has read this one."""
-        self._pass("[")
-        more = not self._is_empty("]")
-        while more:
-            yield
-            more = self._goes_on("]")
 
     def end(self) -> None:
         """Nothing follows."""

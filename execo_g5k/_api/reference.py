@@ -17,7 +17,7 @@ from execo.time_utils import get_seconds
 from ..config import g5k_configuration
 from . import cache
 from .connection import APIConnection, APIException, configured, with_query
-from .fetch import fetch_platform, root_version
+from .fetch import arranged, fetch_platform, root_version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,12 +120,12 @@ def _read_or_fetch(folder: Path, source: str) -> dict[str, Any]:
             with contextlib.suppress(cache.DamagedError, OSError):      # perhaps it is being written: see below, under the lock
                 copy = cache.read(folder, source)
                 if copy is not None and _is_good(copy, asked.result(), folder):
-                    return copy.data
+                    return arranged(copy.data)
             version = asked.result()
         with cache.locked(folder, 2 * get_seconds(g5k_configuration["api_timeout"] or 30)):
             copy = _readable(folder, source)
             if copy is not None and _is_good(copy, version, folder):
-                return copy.data
+                return arranged(copy.data)
             if isinstance(version, APIException):
                 if not has_copy:
                     raise version
@@ -163,6 +163,8 @@ def _readable(folder: Path, source: str) -> cache.Cached | None:
 
 
 def _fetch(api: APIConnection, version: str, folder: Path, source: str) -> dict[str, Any]:
+    # It may take seconds, in which nothing else is seen to happen.
+    logger.info("Retrieving data from API...")
     platform = fetch_platform(api, version)
     try:
         cache.write(folder, source, platform.data["version"], platform.contents)

@@ -30,18 +30,18 @@ def test_a_site_is_what_it_is_at_once(attributes: dict[str, object], clusters: l
     nodes = {name: [{**node, "uid": f"{name}-{node['uid']}"} for node in found] for name, found, _ in clusters}
     inside = {**attributes, "uid": "here", "network_equipments": equipments, "servers": [{"uid": "no"}],
               "clusters": {name: {"uid": name, "nodes": nodes[name], "more": more} for name, _, more in clusters}}
-    site = read_deep_site(json.dumps({"total": 4, "items": inside, "links": []}, indent=indent, ensure_ascii=escaped))
+    body = json.dumps({"total": 4, "items": inside, "links": []}, indent=indent, ensure_ascii=escaped)
+    site = read_deep_site(body)
     assert site is not None
     others = ("clusters", "network_equipments", "servers", "pdus", "sensors")
     kept = {name: value for name, value in attributes.items() if name not in others}
     assert site.attributes == {**kept, "uid": "here"}
-    assert site.hosts == {str(node["uid"]): node for found in nodes.values() for node in found}
-    assert site.clusters == {name: {"uid": name, "more": more} for name, _, more in clusters}
-    assert site.equipments == {str(item["uid"]): item for item in equipments}
-    hierarchy = {name: set(uids) for name, uids in site.hierarchy.items()}
-    assert hierarchy == {name: {node["uid"] for node in found} for name, found in nodes.items()}
-    for text, value in ((site.hosts_text, site.hosts), (site.clusters_text, site.clusters), (site.equipments_text, site.equipments)):
-        assert json.loads(b"{" + text + b"}") == value
+    assert site.nodes.values == nodes
+    assert site.clusters.values == {name: {"uid": name, "more": more} for name, _, more in clusters}
+    assert site.equipments == equipments
+    for parts in (site.nodes, site.clusters):
+        assert json.loads(b"".join(parts.json())) == parts.values
+    assert json.loads(site.equipments_text) == equipments
 
 
 WHOLE = '{"total": 1, "items": {"uid": "s", "clusters": {"c": {"uid": "c", "nodes": [{"uid": "c-1"}, {"uid": "c-2"}]}}}, "links": []}'
@@ -73,5 +73,5 @@ def test_the_text_of_a_value_is_as_it_came() -> None:
     for name in reader.members():
         assert name == "a"
         assert reader.read() == [1, {"b": 2}]
-        assert reader.text() == '[ 1 , {"b":\t2} ]'
+        assert reader.text() == b'[ 1 , {"b":\t2} ]'
     reader.end()
