@@ -54,7 +54,12 @@ def request_of(job_spec: OarSubmission) -> dict[str, Any]:
         "import-job-key-from-file": g5k_configuration["oar_job_key_file"],
     }
     request.update(_additional(job_spec.additional_options))
-    return {name: value for name, value in request.items() if value}
+    return {name: value if name == "command" else _escaped(value) for name, value in request.items() if value}
+
+
+def _escaped(value: Any) -> Any:
+    # OAR's own API writes what is posted between quotes into a line of shell; the command alone goes into a file.
+    return [_escaped(one) for one in value] if isinstance(value, list) else re.sub(r"([$`])", r"\\\1", str(value))
 
 
 def _additional(options: str | None) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 
 from . import status
-from .http import ANONYMOUS, NOBODY, Answer, Problem, page
+from .http import ANONYMOUS, NOBODY, Answer, Problem, Request, page
 from .metrics import measured
 from .rest_reference import clusters_in_queues
 from .rest_vlans import VlanApi
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .http import Request
     from .reference import Reference
     from .site import SiteOar
 
@@ -59,8 +60,8 @@ class SiteApi:
             return self._jobs(request, words[1:])
         if words[:1] == ["vlans"]:
             return self.vlans.answer(request, words[1:])
-        if words[:3] == ["internal", "oarapi", "resources"]:
-            return self._oarapi(request, words[3:])
+        if words[:2] == ["internal", "oarapi"]:
+            return self._oar.oarapi(replace(request, path=tuple(words[2:])))
         if words == ["metrics"]:
             return self._metrics(request)
         return None
@@ -125,8 +126,8 @@ class SiteApi:
 
     def _relayed(self, refused: Refused) -> Problem:
         """As the API passes on what OAR says."""
-        text = f"Request to http://api-server/sites/{self._site}/internal/oarapi/jobs failed with status {refused.status}: {refused.text}"
-        return Problem(refused.status, text)
+        asked = f"http://api-server/sites/{self._site}/internal/oarapi/jobs.json"
+        return Problem(refused.status, f"Request to {asked} failed with status {refused.status}: {refused.text}")
 
     def _submit(self, request: Request) -> Answer:
         user, fields = request.writer(), request.fields()
@@ -177,21 +178,12 @@ class SiteApi:
             return Answer({"status": said}, 202, request.location(self._url(job["uid"]) + "/walltime"), plain_json=True)
         if request.user in NOBODY:
             raise Problem(403, "You are not authorized to access this resource")
-        seconds = int(job["walltime"])
-        return Answer({"uid": job["uid"], "walltime": f"{seconds // 3600}:{seconds // 60 % 60}:{seconds % 60}", "possible": "UNLIMITED",
-                       "force": "FORBIDDEN", "delay_next_jobs": "FORBIDDEN", "granted": "+0:0:0", "pending": "+0:0:0",
-                       "links": self._links(request, job)})
+        told = self._oar.oarapi(Request("GET", ("jobs", str(job["uid"])), user=request.user))
+        if told.status != 200 or not isinstance(told.body, dict):
+            raise self._relayed(Refused(told.status, json.dumps(told.body)))
+        return Answer({"uid": job["uid"], **told.body.get("walltime-change", {}), "links": self._links(request, job)})
 
     # -- services behind ----------------------------------------------------------------------------------------------------------------
-
-    def _oarapi(self, request: Request, words: list[str]) -> Answer:
-        if words != ["details"]:
-            raise Problem(404, "Not Found")
-        rows, offset, limit = self._oar.resources(), request.number("offset", 0), request.number("limit", 500)
-        items = [{**row, "links": [{"rel": "self", "href": f"/oarapi/resources/{row['id']}.json"}]} for row in rows[offset:offset + limit]]
-        link = {"rel": "self", "href": f"/oarapi/resources/details.json?limit={limit}&offset={offset}"}
-        body = {"api_timestamp": int(self._clock()), "total": len(rows), "offset": offset, "items": items, "links": [link]}
-        return Answer(body, plain_json=True)
 
     def _metrics(self, request: Request) -> Answer:
         query = request.query

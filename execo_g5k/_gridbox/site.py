@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any, Protocol
 
+    from .http import Answer, Request
+
     class SiteOar(Protocol):
         """The OAR of a site and its frontend.  All methods may be called from any thread, several at once."""
 
@@ -50,7 +52,14 @@ if TYPE_CHECKING:
             """
 
         def resources(self) -> list[dict[str, Any]]:
-            """Rows of ``oarapi/resources/details``, one for each core, disk, VLAN and subnet."""
+            """Rows of OAR's resources, one for each core, disk, VLAN and subnet."""
+
+        def oarapi(self, request: Request) -> Answer:
+            """What OAR's own REST API answers, JSON; also what it refuses.
+
+            :param request: its path begins below that API: ``("jobs", "12")``.
+            :raises Problem: if it does not answer.
+            """
 
     class SiteFrontend(SiteOar, Protocol):
         """An OAR with a frontend, which can have more commands."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from .oarapi_standin import StandIn
 from .site import Refused
 from .status import resources_by_type
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import Any
+
+    from .http import Answer, Request
 
     Json = dict[str, Any]
 
@@ -33,6 +36,7 @@ class StaticOar:
         self.proxy_command: list[str] = []
         self.rows = [dict(row) for row in rows]
         self._clock = clock
+        self._oarapi = StandIn(self._fields, self.resources, clock)
         self._lock = threading.Lock()
         self._jobs = {job["uid"]: {**job} for job in jobs}
 
@@ -48,6 +52,13 @@ class StaticOar:
     def jobs(self) -> list[Json]:
         with self._lock:
             return sorted(self._jobs.values(), key=lambda job: -int(job["uid"]))
+
+    def oarapi(self, request: Request) -> Answer:
+        """See `SiteOar`; jobs cannot be changed by it."""
+        return self._oarapi.answer(request)
+
+    def _fields(self) -> list[tuple[Json, list[Mapping[str, Any]]]]:
+        return [(_oarstat_fields(job), []) for job in reversed(self.jobs())]
 
     def add(self, job: Json) -> None:
         """Another job, or another state of one."""
@@ -78,6 +89,16 @@ class StaticOar:
         with self._lock:
             job = self._jobs[job_id]
             self._jobs[job_id] = {**job, "walltime": job["walltime"] + (seconds if text[0] == "+" else -seconds)}
+
+
+def _oarstat_fields(job: Json) -> Json:
+    state = job["state"].capitalize()
+    return {"Job_Id": job["uid"], "owner": job["user"], "name": job.get("name"), "queue": job["queue"], "project": job["project"],
+            "state": state.replace("To", "to") if state.startswith("To") else state, "types": job["types"], "jobType": job["mode"],
+            "walltime": job["walltime"], "reservation": "None", "command": job["command"], "launchingDirectory": job["directory"],
+            "properties": job["properties"], "message": job["message"], "submissionTime": job["submitted_at"],
+            "startTime": job["started_at"], "stopTime": job.get("stopped_at") or 0, "scheduledStart": job.get("scheduled_at"),
+            "exit_code": job.get("exit_code"), "events": job["events"]}
 
 
 def make_job(uid: int, rows: Iterable[Mapping[str, Any]] = (), *, state: str = "running", walltime: int = 3600, user: str = "jdoe",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import subprocess
 import threading
@@ -10,7 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import platforms
 import pytest
+import requests
 from requirements import require
 
 from execo import Host, Remote
@@ -34,10 +37,21 @@ from execo_g5k import (
     oarsubgrid,
     wait_oar_job_start,
 )
-from execo_g5k._gridbox.oar_real import RealOar
+from execo_g5k._gridbox.oar_real import RealOar, oarsite
 from execo_g5k._gridbox.reference import make_reference
+from execo_g5k._gridbox.rest import RestServer
 from execo_g5k._gridbox.scheduler import OwnOar
 from execo_g5k._gridbox.site import Refused, SiteSetup
+from execo_g5k.api_utils import (
+    APIException,
+    api_change_job_walltime,
+    api_delete_job,
+    api_get_job,
+    api_submit_job,
+    api_wait_job,
+)
+from execo_g5k.charter import g5k_charter_remaining
+from execo_g5k.planning import get_planning
 
 Oar = RealOar | OwnOar
 SITES = ("nancy", "rennes")
@@ -386,29 +400,10 @@ def test_oarsh_reaches_the_nodes_of_a_job(grid: Grid, nancy: Oar, monkeypatch: p
 
 # As the REST server asks it
 
-def test_a_job_by_its_fields(grid: Grid, nancy: Oar) -> None:
-    fields = {"resources": "nodes=1,walltime=0:10", "command": "sleep 600", "types": ["deploy"], "name": "by-rest", "project": "p"}
-    number = nancy.submit(fields, nancy.user)
-    until(lambda: item(nancy, number)["state"] == "running")
-    shown = item(nancy, number)
-    assert [shown[name] for name in ("name", "project", "walltime", "user", "queue")] == ["by-rest", "p", 600, nancy.user, "default"]
-    assert get_current_oar_jobs(["nancy"]) == [(number, "nancy")]
-    assert nancy.jobs()[0]["uid"] == number
-    nancy.change_walltime(number, {"walltime": "+0:30:0"}, nancy.user)
-    until(lambda: item(nancy, number)["walltime"] == 2400)
-    with pytest.raises(Refused) as refused:
-        nancy.delete(number, "somebody")
-    assert refused.value.status == 403
-    nancy.delete(number, nancy.user)
-    until(lambda: item(nancy, number)["state"] == "error")
-
-
 @pytest.mark.parametrize(("fields", "words"), [
     ({"resources": "nodes=1"}, "you must give a :command to execute on launch"),
     ({"command": "true", "reservation": 12}, "`reservation` should be a String"),
     ({"command": "true", "reservation": "soon"}, "Syntax error in reservation start date"),
-    ({"command": "true", "resources": "nodes=50"}, "There are not enough resources"),
-    ({"command": "true", "types": ["nosuch"]}, "unknown job type: nosuch"),
     ({"command": "true", "resources": "nodes=2", "reservation": "2020-01-01 00:00:00"}, "Reservation too old"),
 ])
 def test_fields_that_make_no_job(grid: Grid, nancy: Oar, fields: dict[str, Any], words: str) -> None:
@@ -417,14 +412,160 @@ def test_fields_that_make_no_job(grid: Grid, nancy: Oar, fields: dict[str, Any],
     assert refused.value.status == 400
 
 
-def test_what_is_not_there_is_404(grid: Grid, nancy: Oar) -> None:
-    with pytest.raises(Refused) as deleted:
-        nancy.delete(424242, nancy.user)
-    with pytest.raises(Refused) as changed:
-        nancy.change_walltime(424242, {"walltime": "+1"}, nancy.user)
-    assert (deleted.value.status, changed.value.status) == (404, 404)
-
-
 def test_its_resources_are_those_of_the_reference(grid: Grid, nancy: Oar) -> None:
     rows = nancy.resources()
     assert rows == make_reference(2).oar_rows("nancy")
+
+
+# OAR's own REST API, as the REST server of the box hands it on
+
+class Client(NamedTuple):
+    """What asks it."""
+
+    grid: Grid
+    server: RestServer
+
+    def __call__(self, path: str, method: str = "GET", user: str | None = None, **more: Any) -> requests.Response:
+        headers = {} if user is None else {"X-Api-User-Cn": user}
+        return requests.request(method, f"{self.server.uri}sites/nancy/internal/oarapi/{path}", headers=headers, timeout=90, **more)
+
+
+@pytest.fixture
+def ask(grid: Grid, tmp_path: Path) -> Iterator[Client]:
+    with RestServer(make_reference(2, sites=SITES), grid.oars) as server, platforms.configured(server.uri, tmp_path / "cache"):
+        g5k_configuration["api_timeout"] = 90
+        yield Client(grid, server)
+
+
+def test_oars_own_api_tells_the_resources(ask: Client) -> None:
+    assert ask("whoami.json").json()["authenticated_user"] == ask.grid.oars["nancy"].user
+    assert ask("version").json()["oar_version"].startswith("2.5.9")
+    rows = {row["id"]: row for row in make_reference(2).oar_rows("nancy")}
+    whole = ask("resources/details.json?limit=999999").json()
+    assert (whole["total"], whole["offset"], [item["id"] for item in whole["items"]]) == (len(rows), 0, list(rows))
+    for item in whole["items"]:
+        assert {"rel": "self", "href": f"/oarapi/resources/{item['id']}"} in item["links"]
+        # the number of a core on its node is a text in some answers of OAR, and a number in others
+        assert {name: str(item[name]) for name in rows[item["id"]] if name != "resource_id"} == {
+            name: str(value) for name, value in rows[item["id"]].items() if name != "resource_id"}
+    part = ask("resources.json?limit=3&offset=2").json()
+    assert (part["total"], [item["id"] for item in part["items"]]) == (len(rows), [3, 4, 5])
+    assert set(part["items"][0]) == {"id", "state", "available_upto", "network_address", "links", "api_timestamp"}
+
+
+def test_what_oars_own_api_refuses(ask: Client) -> None:
+    cases: list[tuple[str, str, str | None, Any, int, str, str]] = [
+        ("GET", "jobs/424242", None, None, 404, "Job not found", "Job not found"),
+        ("GET", "jobs/1", "unknown", None, 401, "Permission denied", "A suitable authentication must be done before looking at jobs"),
+        ("POST", "jobs", "anonymous", {"command": "date"}, 401, "Permission denied", "authentication must be done before posting jobs"),
+        ("DELETE", "jobs/1", "unknown", None, 401, "Permission denied", "authentication must be done before deleting jobs"),
+        ("POST", "jobs", None, {"resource": "/nodes=1"}, 400, "Missing Required Field", "A job must have a script"),
+        ("POST", "jobs", None, {"resource": "/nodes=50", "command": "date"}, 400, "Bad query", "There are not enough resources"),
+        ("POST", "jobs", None, {"type": "nosuch", "command": "date"}, 500, "Oar server error", "unknown job type: nosuch"),
+        ("POST", "jobs/424242", None, {"method": "walltime-change", "walltime": "+1"}, 404, "Not found", "Could not find job 424242"),
+        ("DELETE", "jobs/424242", None, None, 400, "Oardel error", "You are not the right user"),
+        ("GET", "nosuch", None, None, 404, "Not found", "No way to handle your request /nosuch.json"),
+        ("GET", "resources/424242", None, None, 404, "Resource not found", "Resource not found"),
+    ]
+    for method, path, user, sent, status, title, words in cases:
+        answer = ask(path, method, user, **({} if sent is None else {"json": sent}))
+        said = answer.json()
+        assert (answer.status_code, said["code"], said["title"]) == (status, status, title), (path, said)
+        assert words in said["message"]
+
+
+def test_a_job_by_the_rest_api_and_by_oars_own(ask: Client) -> None:
+    """As functions of execo_g5k submit, look at, change and delete it, OAR's own API tells of it."""
+    oar, host = ask.grid.oars["nancy"], ask.grid.hosts["nancy"][0]
+    spec = OarSubmission("{cluster='meurthe'}/nodes=1", "0:10:0", name="cost $5 `date`", project="$HOME", directory="/tmp",
+                         command="echo $OAR_JOB_ID; sleep 600", job_type="deploy")
+    job = api_submit_job(spec, "nancy")
+    made = ask("jobs", "POST", json={"resource": "/nodes=2,walltime=00:10:00", "command": "date", "name": 'a "name";'})
+    waiting = made.json()["id"]
+    assert (made.status_code, made.headers["Location"]) == (201, f"/oarapi/jobs/{waiting}"), made.text
+    assert f"OAR_JOB_ID={waiting}" in made.json()["cmd_output"]
+    assert api_wait_job(job, "nancy", timeout=60)
+    shown = api_get_job(job, "nancy")
+    assert [shown[name] for name in ("name", "project", "walltime", "directory", "types", "user", "assigned_nodes")] == [
+        "cost $5 `date`", "$HOME", 600, "/tmp", ["deploy", "origin=execo"], oar.user, [host]]
+    assert get_current_oar_jobs(["nancy"]) == [(job, "nancy"), (waiting, "nancy")]
+
+    short = ask("jobs.json").json()["items"]
+    assert set(short[0]) == {"id", "state", "owner", "name", "queue", "submission", "links", "api_timestamp"}
+    assert [(one["id"], one["state"], one["owner"], one["name"]) for one in short] == [
+        (job, "Running", oar.user, "cost $5 `date`"), (waiting, "Waiting", oar.user, 'a "name";')]
+    long = ask(f"jobs/details.json?ids={job}&state=Running").json()["items"][0]
+    assert [long[name] for name in ("id", "state", "walltime", "types", "type", "owner", "queue", "start_time")] == [
+        job, "Running", 600, ["deploy", "origin=execo"], "PASSIVE", oar.user, "default", shown["started_at"]]
+    assert [(node["network_address"], node["status"]) for node in long["nodes"]] == [(host, "assigned")]
+    assert {(row["network_address"], row["status"]) for row in long["resources"]} == {(host, "assigned")}
+    alone = ask(f"jobs/{job}.json").json()
+    # in its list OAR leaves two fields empty
+    same = set(alone) & set(long) - {"api_timestamp", "array_index", "resubmit_job_id"}
+    assert len(same) > 20
+    assert {name: alone[name] for name in same} == {name: long[name] for name in same}
+    assert {name: alone["walltime-change"][name] for name in ("walltime", "possible", "force")} == {
+        "walltime": "0:10:0", "possible": "UNLIMITED", "force": "FORBIDDEN"}
+
+    free = get_planning(["meurthe"], source="api", out_of_chart=True)
+    assert free is not None
+    assert free["nancy"]["meurthe"][host]["busy"][0][1] >= shown["started_at"] + 600
+    quotas = g5k_charter_remaining("nancy", datetime.date(2026, 3, 18), oar.user, source="api")
+    assert quotas["nancy"]["meurthe"] == 8 * 7200
+
+    deleted = ask(f"jobs/{waiting}.json", "DELETE")
+    assert (deleted.status_code, deleted.json()["status"]) == (202, "Delete request registered")
+    until(lambda: api_get_job(waiting, "nancy")["state"] == "error")        # or it would be in the way of more time
+    change = api_change_job_walltime(job, "nancy", "+0:30:0")
+    assert (change["possible"], change["force"]) == ("UNLIMITED", "FORBIDDEN")
+    until(lambda: api_get_job(job, "nancy")["walltime"] == 2400)
+    with pytest.raises(Refused, match="You are not the right user"):
+        oar.delete(job, "somebody")
+    assert api_delete_job(job, "nancy") is True
+    until(lambda: api_get_job(job, "nancy")["state"] == "error")
+    assert api_delete_job(job, "nancy") is False
+    with pytest.raises(APIException, match="There are not enough resources") as refused:
+        api_submit_job(OarSubmission("nodes=50"), "nancy")
+    assert refused.value.status == 400
+
+
+@pytest.fixture
+def oarapi_is(ask: Client) -> Iterator[Callable[[str], None]]:
+    """Make something else of the API of nancy, a script; only the real one is a program that can fail."""
+    real = ask.grid.oars["nancy"]
+    assert isinstance(real, RealOar)
+    place = "/usr/lib/oar/oarapi.pl"
+
+    def replace(script: str) -> None:
+        done = real.site.run("sh", "-c", f'[ -e {place}.kept ] || mv {place} {place}.kept; printf "%s" "$0" >{place}; chmod 755 {place}',
+                             script, root=True)
+        assert done.returncode == 0, done.stderr
+
+    yield replace
+    assert real.site.run("mv", f"{place}.kept", place, root=True).returncode == 0
+
+
+@pytest.mark.parametrize("running_grid", ["real"], indirect=True)
+def test_an_own_api_of_oar_that_is_down_is_told(ask: Client, oarapi_is: Callable[[str], None], monkeypatch: pytest.MonkeyPatch,
+                                            caplog: pytest.LogCaptureFixture) -> None:
+    from execo_g5k._api import connection
+
+    monkeypatch.setattr(connection, "PAUSES", (0.01,))
+    oarapi_is("#!/bin/sh\necho 'cannot connect to the data base' >&2; exit 3\n")
+    said = "OAR's API of nancy does not answer (exit code 3): cannot connect to the data base"
+    assert (ask("jobs").status_code, ask("jobs").text) == (502, said)
+    with pytest.raises(APIException, match=r"status=502.*cannot connect to the data base"):
+        api_submit_job(ONE, "nancy")
+    # what the API of Grid'5000 reads from the database is still there
+    with pytest.raises(APIException, match="status=404"):
+        api_get_job(424242, "nancy")
+    found = get_planning(["nancy", "rennes"], source="api")
+    assert found is not None
+    assert list(found) == ["rennes"]
+    assert "planning: site nancy is left out: " in caplog.text
+    assert "cannot connect to the data base" in caplog.text
+    oarapi_is("#!/bin/sh\necho 'Status: 200'; echo; echo '{\"items\": ['\n")
+    assert (ask("jobs").status_code, "does not answer (exit code 0)" in ask("jobs").text) == (502, True)
+    monkeypatch.setattr(oarsite, "API_SECONDS", 0.5)
+    oarapi_is("#!/bin/sh\nexec sleep 60\n")
+    assert (ask("jobs").status_code, ask("jobs").text) == (504, "OAR's API of nancy takes longer than 0.5 s")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from execo_g5k._gridbox.oar_real import RealOar, why_not
+from execo_g5k._gridbox.oar_real import RealOar, oarsite, why_not
 from execo_g5k._gridbox.oar_real.oarsite import OarSite, rows_of
 from execo_g5k._gridbox.site import SiteSetup
 
@@ -87,5 +87,7 @@ def test_why_there_can_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("shutil.which", lambda name, path: None if name == "oarsub" else name)
     assert "not installed here (oarsub): apt-get install" in str(why_not())
+    monkeypatch.setattr(oarsite, "API", "/nowhere/oarapi.cgi")
+    assert "not installed here (oarsub, /nowhere/oarapi.cgi): apt-get install" in str(why_not())
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert why_not() == "a real OAR needs root, for its namespaces"

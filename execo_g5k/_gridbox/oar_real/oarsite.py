@@ -11,6 +11,7 @@ import select
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -28,12 +29,16 @@ FILES = ("manager.pl", "site-tools.pl")
 KADEPLOY_CLIENT = HERE.parent / "kadeploy" / "client.pl"
 START_SECONDS = 60.0
 CLEAR_SECONDS = 100.0
+API = "/usr/lib/cgi-bin/oarapi/oarapi.cgi"
+API_SECONDS = 60.0
+TOO_LONG = 124
+"""The exit code of what has taken longer."""
 USER, UID = "experimenter", 58000
 COMMANDS = ("oarsub", "oardel", "oarstat", "oarprint", "oarsh", "oarcp", "oarnodes", "oarwalltime", "g5k-subnets", "kavlan")
 PATH = "/usr/lib/oar/site-tools:/usr/local/bin:/usr/bin:/bin"
 _PROGRAMS = ("oarsub", "oarstat", "oarprint", "oar-database", "Almighty", "psql", "setpriv", "nsenter", "unshare", "sshd", "ssh-keygen",
              "perl")
-_PACKAGES = "apt-get install oar-server-pgsql oar-user-pgsql oar-node postgresql"
+_PACKAGES = "apt-get install oar-server-pgsql oar-user-pgsql oar-node oar-restful-api postgresql"
 _LAYER = ("mount -t tmpfs layer /mnt && mkdir /mnt/up /mnt/work && "
           "mount -t overlay layer -o lowerdir=/etc,upperdir=/mnt/up,workdir=/mnt/work /etc")
 
@@ -44,6 +49,8 @@ def why_not() -> str | None:
         return "a real OAR needs root, for its namespaces"
     search = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/sbin"])
     missing = [name for name in _PROGRAMS if shutil.which(name, path=search) is None]
+    if not os.path.exists(API):
+        missing.append(API)
     if missing or not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
         return f"a real OAR is not installed here ({', '.join(missing) or 'initdb'}): {_PACKAGES}"
     tried = subprocess.run(["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "sh", "-c", _LAYER], check=False,
@@ -79,6 +86,7 @@ class OarSite:
         self.hosts = list(dict.fromkeys(str(row["network_address"]) for row in self.rows if row.get("network_address")))
         self._unshare: subprocess.Popen[bytes] | None = None
         self._accounts = {USER: UID}
+        self._accounts_lock = threading.Lock()
         self.directory: Path | None = None
 
     def start(self) -> Self:
@@ -169,21 +177,33 @@ exec {' '.join(self.as_user(USER, '${OAR_JOB_ID:+OAR_JOB_ID="$OAR_JOB_ID"}'))} b
 
         :raises ValueError: for what is no name of a user.
         """
-        if user in self._accounts:
-            return
         if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,30}", user) or user in ("root", "oar"):
             raise ValueError(f"not the name of a user who may submit jobs: {user!r}")
-        uid = UID + len(self._accounts)
-        script = (f'echo "{user}:x:{uid}:{uid}::/home/{user}:/bin/bash" >>/etc/passwd; echo "{user}:x:{uid}:" >>/etc/group; '
-                  f'echo "{user}:*:1::::::" >>/etc/shadow; install -d -o {uid} -g {uid} /home/{user}')
-        subprocess.run([*self.enter, "sh", "-c", script], check=True, stdin=subprocess.DEVNULL)
-        self._accounts[user] = uid
+        with self._accounts_lock:
+            if user in self._accounts:
+                return
+            uid = UID + len(self._accounts)
+            script = (f'echo "{user}:x:{uid}:{uid}::/home/{user}:/bin/bash" >>/etc/passwd; echo "{user}:x:{uid}:" >>/etc/group; '
+                      f'echo "{user}:*:1::::::" >>/etc/shadow; install -d -o {uid} -g {uid} /home/{user}')
+            subprocess.run([*self.enter, "sh", "-c", script], check=True, stdin=subprocess.DEVNULL)
+            self._accounts[user] = uid
 
     def run(self, *command: str, timeout: float = 60, root: bool = False, user: str = USER) -> subprocess.CompletedProcess[str]:
         """Run a command on the frontend, as its user."""
         words = ([*self.enter, "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"] if root
                  else [*self.as_user(user), "bash", "-c", 'cd && exec "$0" "$@"'])
         return subprocess.run([*words, *command], check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+
+    def cgi(self, variables: Mapping[str, str], body: bytes) -> subprocess.CompletedProcess[bytes]:
+        """Ask OAR's REST API, a program of CGI, for one request; it ends after `API_SECONDS`, with the exit code `TOO_LONG`.
+
+        :raises ValueError: for what cannot be in an environment.
+        """
+        # Scripts of jobs are written there, and copied to where the job runs, which may be /tmp.
+        environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TMPDIR": "/dev/shm", **variables}
+        words = [*self.enter, "setpriv", "--reuid", "oar", "--regid", "oar", "--clear-groups", "env", "-i",
+                 *(f"{name}={value}" for name, value in environment.items()), "timeout", "--kill-after=2", f"{API_SECONDS:g}", API]
+        return subprocess.run(words, check=False, input=body, capture_output=True, cwd="/", timeout=API_SECONDS + 10)
 
     def query(self, sql: str) -> str:
         """What its database answers, without a head.

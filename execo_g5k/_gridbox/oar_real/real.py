@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 
+from ..http import Answer, Problem
+from ..oarapi import ByOarApi, user_of
 from ..scheduler import fields as api
-from ..site import Refused
-from . import sql
-from .oarsite import USER, OarSite
+from . import cgi, oarsite, sql
+from .oarsite import TOO_LONG, USER, OarSite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from typing import Any
 
+    from ..http import Request
     from ..site import SiteSetup
 
 
-class RealOar:
+class RealOar(ByOarApi):
     """A `SiteOar`.  All methods may be called from any thread.
 
     The clock of OAR is that of the system, and its hosts are addresses in its own namespace, whatever the box has.
@@ -71,37 +72,27 @@ class RealOar:
         return [api.job_item(job, [self._rows[number] for number in job["resources"] if number in self._rows], self._setup.site)
                 for job in json.loads(self._site.query(sql.JOBS))]
 
-    def submit(self, fields: Mapping[str, Any], user: str) -> int:
-        """See `SiteOar`."""
-        done = self._run(user, "oarsub", *api.oarsub_words(fields, time.time()))
-        return api.submitted(*done)
-
-    def delete(self, job_id: int, user: str) -> None:
-        """See `SiteOar`."""
-        done = self._run(user, "oardel", str(int(job_id)))
-        api.deleted(job_id, *done, known=done[2] == 0 or self._knows(job_id))
-
-    def change_walltime(self, job_id: int, fields: Mapping[str, Any], user: str) -> None:
-        """See `SiteOar`."""
-        if not self._knows(job_id):
-            raise Refused(404, f"Couldn't find OAR::Job with 'job_id'={job_id}")
-        out, err, code = self._run(user, "oarwalltime", str(int(job_id)), str(fields.get("walltime", "")))
-        text = (err + out).strip()
-        if code:
-            raise Refused(403 if "orbidden" in text or "belong" in text else 400, text)
-
     def resources(self) -> list[dict[str, Any]]:
         """See `SiteOar`."""
         states = json.loads(self._site.query(sql.STATES))
         return [{**row, "state": states.get(str(row["resource_id"]), row["state"])} for row in self._setup.rows]
 
-    def _knows(self, job_id: int) -> bool:
-        return self._site.query(f"SELECT 1 FROM jobs WHERE job_id = {int(job_id)}").strip() == "1"
-
-    def _run(self, user: str, *words: str) -> tuple[str, str, int]:
+    def oarapi(self, request: Request) -> Answer:
+        """See `SiteOar`."""
+        user = user_of(request)
         try:
-            self._site.add_account(user)
+            if user is not None:
+                self._site.add_account(user)
+            done = self._site.cgi(cgi.variables(request, user), request.body)
+        except ValueError as error:         # no name of a user, or no character of a path
+            raise Problem(403, str(error)) from None
+        if done.returncode == TOO_LONG:
+            raise Problem(504, f"OAR's API of {self._setup.site} takes longer than {oarsite.API_SECONDS:g} s")
+        try:
+            status, headers, body = cgi.parse(done.stdout)
+            answer = json.loads(body)
         except ValueError as error:
-            raise Refused(403, str(error)) from None
-        done = self._site.run(*words, user=user)
-        return done.stdout, done.stderr, done.returncode
+            said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            raise Problem(502, f"OAR's API of {self._setup.site} does not answer (exit code {done.returncode}): {said or error}") from None
+        kept = {name.title(): headers[name] for name in ("location", "allow") if name in headers}
+        return Answer(answer, status, kept, headers.get("content-type"), plain_json=True)

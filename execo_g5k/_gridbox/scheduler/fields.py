@@ -1,12 +1,6 @@
-"""Between the API and OAR's commands: a submission by POST as the words of `oarsub`, a job as the API shows it.  Pure."""
+"""A job of OAR as the API shows it.  Pure."""
 
 from __future__ import annotations
-
-import re
-
-from ..._oar.formats import format_oar_date, oar_date_to_unixts
-from ..._oar.parse import oar_message, parse_oarsub
-from ..site import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,81 +8,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     Row = Mapping[str, Any]
-
-OPTIONS = {"resources": "-l", "properties": "-p", "queue": "-q", "name": "-n", "project": "--project", "directory": "-d", "stdout": "-O",
-           "stderr": "-E", "notify": "--notify", "signal": "--signal", "checkpoint": "--checkpoint",
-           "import-job-key-from-file": "--import-job-key-from-file"}
-
-
-def oarsub_words(fields: Mapping[str, Any], now: float) -> list[str]:
-    """The arguments of `oarsub` for the fields of the API's POST.
-
-    :raises Refused: as the API refuses: 400 and why.
-    """
-    words: list[str] = []
-    wants = dict(fields)
-    if wants.get("walltime") is not None and "walltime" not in str(wants.get("resources", "")):
-        wants["resources"] = f"{wants.get('resources') or '/host=1'},walltime={wants['walltime']}"
-    for name, option in OPTIONS.items():
-        if wants.get(name) not in (None, ""):
-            words += [option, str(wants[name])]
-    types = wants.get("types") or ()
-    for job_type in [types] if isinstance(types, str) else types:
-        words += ["-t", str(job_type)]
-    reservation = wants.get("reservation")
-    if reservation is not None:
-        if not isinstance(reservation, str):
-            raise _not_valid("`reservation` should be a String.")
-        words += ["-r", reservation_date(reservation, now)]
-    command = wants.get("command")
-    if command:
-        words.append(str(command))
-    elif reservation is None:
-        raise _not_valid("you must give a :command to execute on launch")
-    return words
-
-
-def reservation_date(text: str, now: float) -> str:
-    """``YYYY-MM-DD hh:mm:ss`` for that, for it without seconds, for ``now``, and for a time of today.
-
-    :raises Refused: for what is none of them.
-    """
-    start = text.partition(",")[0].strip()
-    if start == "now":
-        return format_oar_date(now)
-    if re.fullmatch(r"\d{1,2}(:\d{1,2}){0,2}", start):
-        start = f"{format_oar_date(now)[:10]} {start}"
-    if re.fullmatch(r"\d{4}-\d{1,2}-\d{1,2} \d{1,2}", start):
-        start += ":00"
-    try:
-        return format_oar_date(oar_date_to_unixts(start))
-    except ValueError:
-        raise _not_valid(f"Syntax error in reservation start date, {text!r}") from None
-
-
-def _not_valid(why: str) -> Refused:
-    return Refused(400, f"The job you are trying to submit is not valid: {why}")
-
-
-def submitted(stdout: str, stderr: str, exit_code: int) -> int:
-    """The id in what `oarsub` said.
-
-    :raises Refused: if it refused.
-    """
-    said = parse_oarsub(stdout)
-    if exit_code == 0 and said.job_ids and said.reservation is not False:
-        return said.job_ids[0]
-    raise Refused(400, oar_message(stdout, stderr, exit_code) or "oarsub printed no job id")
-
-
-def deleted(job_id: int, stdout: str, stderr: str, exit_code: int, known: bool) -> None:
-    """:raises Refused: if `oardel` did."""
-    if exit_code == 0:
-        return
-    if not known:
-        raise Refused(404, f"Couldn't find OAR::Job with 'job_id'={job_id}")
-    text = oar_message(stdout, stderr, exit_code)
-    raise Refused(403 if "not the right user" in text else 400, text)
 
 
 def resources_by_type(rows: Iterable[Row], site: str) -> dict[str, list[str]]:

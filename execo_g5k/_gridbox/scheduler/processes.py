@@ -31,7 +31,8 @@ class JobProcess:
     def __init__(self, job: Job, words: Sequence[str], environment: Mapping[str, str], mark: str) -> None:
         self.mark = mark
         given = {**environment, MARK: mark}
-        line = f"cd {shlex.quote(job.directory)} || exit 1\n{job.command}"
+        # A shell that is given one simple command becomes it: so it is that one, mostly sleep, that the kernel ends with us.
+        line = f"cd {shlex.quote(job.directory)} || exit 1\nexec sh -c {shlex.quote(job.command)}"
         if words:
             assignments = " ".join(f"{name}={shlex.quote(value)}" for name, value in given.items())
             command = [*words, f"exec env {assignments} sh -c {shlex.quote(line)}"]

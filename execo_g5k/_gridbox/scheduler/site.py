@@ -8,7 +8,6 @@ import pwd
 import secrets
 import shlex
 import shutil
-import socket
 import sys
 import tempfile
 import threading
@@ -18,32 +17,33 @@ from pathlib import Path
 from execo._localcluster import params, tools
 
 from ..._oar.formats import format_oar_duration
-from ..site import Refused
+from ..command_socket import CommandSocket, frame, words_of
+from ..oarapi import ByOarApi
+from ..oarapi_standin import StandIn
 from . import fields as api
 from . import texts
 from .calendar import Calendar
-from .commands import Answer, Call, Commands
+from .commands import Answer as Said
+from .commands import Call, Commands
 from .model import Job, Schedule
 from .processes import JobProcess, wait_for_any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from ..http import Answer, Request
     from ..site import SiteSetup
 
 CLIENT = Path(__file__).with_name("client.py")
 KADEPLOY_CLIENT = Path(__file__).parents[1] / "kadeploy" / "client.py"
 JUMP_SECONDS = 0.05
 """How soon it sees that a clock that is not the system's has moved."""
-LONGEST_SOCKET = 100
-"""Bytes of the name of a socket; the kernel takes 107."""
-CALL_SECONDS = 10.0
-"""A command has so long to say what it wants."""
 
 
-class OwnOar:
+class OwnOar(ByOarApi):
     """A `SiteOar`.  All methods may be called from any thread."""
 
     kind = "the box's own scheduler, not OAR"
@@ -60,14 +60,13 @@ class OwnOar:
         self._schedule = Schedule(setup.rows, self._to_start, self._to_kill, calendar.may_run, calendar.next_change)
         self._commands = Commands(setup.site, setup.rows, self._schedule, setup.clock, self.user, self._reach, _new_key,
                                   lambda job: calendar.objections(job, self._schedule, self._clock()))
+        self._oarapi = StandIn(self._shown, self.resources, setup.clock, self._run)
         self._starting: list[Job] = []
         self._running: dict[int, JobProcess | None] = {}
         self._ending: set[int] = set()
         self._token = secrets.token_hex(8)
-        self._threads: list[threading.Thread] = []
-        self._answering: dict[threading.Thread, socket.socket] = {}
-        self._listener: socket.socket | None = None
-        self._socket_folder: str | None = None
+        self._thread: threading.Thread | None = None
+        self._socket = CommandSocket(f"{setup.site}-commands", setup.directory / "oar", self._answer)
         self._stopping = False
         self._wake_out, self._wake_in = -1, -1
 
@@ -75,50 +74,27 @@ class OwnOar:
 
     def start(self) -> None:
         """See `SiteOar`."""
-        path = str(self._setup.directory / "oar")
-        if len(os.fsencode(path)) > LONGEST_SOCKET:
-            self._socket_folder = tempfile.mkdtemp(prefix="execo-box-")
-            path = os.path.join(self._socket_folder, "oar")
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(path)
-        self._listener.listen(256)
         self._wake_out, self._wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         for name in ("nodes", "home"):
             (self._setup.directory / name).mkdir(exist_ok=True)
-        self._write_commands(path)
+        self._socket.start()
+        self._write_commands(self._socket.path)
         self._write_sshd_config()
-        for name, target in (("jobs", self._run_jobs), ("commands", self._serve)):
-            thread = threading.Thread(target=target, name=f"{self._setup.site}-{name}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        self._thread = threading.Thread(target=self._run_jobs, name=f"{self._setup.site}-jobs", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """See `SiteOar`."""
         with self._lock:
             self._stopping = True
         self._wake()
-        if self._listener is not None:
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-        with self._lock:
-            answering = dict(self._answering)
-        for thread, connection in answering.items():
-            with contextlib.suppress(OSError):      # it has gone
-                connection.shutdown(socket.SHUT_RDWR)
-            thread.join()
-        self._threads.clear()
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        if self._thread is not None:
+            self._thread.join()
+        self._socket.stop()
         for descriptor in (self._wake_out, self._wake_in):
             if descriptor >= 0:
                 os.close(descriptor)
         self._wake_out = self._wake_in = -1
-        if self._socket_folder is not None:
-            shutil.rmtree(self._socket_folder, ignore_errors=True)
-            self._socket_folder = None
 
     def _write_commands(self, path: str) -> None:
         self.commands.mkdir(exist_ok=True)
@@ -249,35 +225,12 @@ class OwnOar:
 
     # Commands
 
-    def _serve(self) -> None:
-        assert self._listener is not None
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                if self._stopping:
-                    return
-                time.sleep(0.01)        # no descriptor is free
-                continue
-            thread = threading.Thread(target=self._answer, args=(connection,), daemon=True)
-            with self._lock:
-                self._answering[thread] = connection
-            thread.start()
-
     def _answer(self, connection: socket.socket) -> None:
-        try:
-            with connection:
-                connection.settimeout(CALL_SECONDS)
-                call = _read_call(connection)
-                if call is not None:
-                    connection.sendall(_frames(self.call(call)))
-        except OSError:                 # it has gone
-            pass
-        finally:
-            with self._lock:
-                self._answering.pop(threading.current_thread(), None)
+        call = _read_call(connection)
+        if call is not None:
+            connection.sendall(_frames(self.call(call)))
 
-    def call(self, call: Call, user: str | None = None) -> Answer:
+    def call(self, call: Call, user: str | None = None) -> Said:
         """What a command on the frontend answers."""
         # that of the account, where ssh begins, whatever HOME says here
         if call.folder.rstrip("/") in (os.path.expanduser("~").rstrip("/"), pwd.getpwuid(os.getuid()).pw_dir.rstrip("/")):
@@ -294,33 +247,25 @@ class OwnOar:
 
     def jobs(self) -> list[dict[str, Any]]:
         """See `SiteOar`."""
+        return [api.job_item(job, rows, self._setup.site) for job, rows in reversed(self._shown())]
+
+    def _shown(self) -> list[tuple[dict[str, Any], list[Mapping[str, Any]]]]:
+        """Oldest first."""
         with self._lock:
             self._schedule.step(self._clock())
-            shown = [self._commands.job_item_fields(job) for job in self._schedule.jobs.values()]
-        return [api.job_item(job, rows, self._setup.site) for job, rows in reversed(shown)]
+            return [self._commands.job_item_fields(job) for job in self._schedule.jobs.values()]
 
-    def submit(self, fields: Mapping[str, Any], user: str) -> int:
+    def oarapi(self, request: Request) -> Answer:
         """See `SiteOar`."""
-        words = api.oarsub_words(fields, self._clock())
-        answer = self.call(Call(["oarsub", *words], os.path.expanduser("~")), user)
-        return api.submitted(answer.stdout, answer.stderr, answer.code)
-
-    def delete(self, job_id: int, user: str) -> None:
-        """See `SiteOar`."""
-        answer = self.call(Call(["oardel", str(job_id)]), user)
-        api.deleted(job_id, answer.stdout, answer.stderr, answer.code, known=job_id in self._schedule.jobs)
-
-    def change_walltime(self, job_id: int, fields: Mapping[str, Any], user: str) -> None:
-        """See `SiteOar`."""
-        if job_id not in self._schedule.jobs:
-            raise Refused(404, f"Couldn't find OAR::Job with 'job_id'={job_id}")
-        answer = self.call(Call(["oarwalltime", str(job_id), str(fields.get("walltime", ""))]), user)
-        if answer.code:
-            raise Refused(403 if answer.code == 3 else 400, (answer.stderr or answer.stdout).strip())
+        return self._oarapi.answer(request)
 
     def resources(self) -> list[dict[str, Any]]:
         """See `SiteOar`."""
         return [dict(row) for row in self._setup.rows]
+
+    def _run(self, words: list[str], user: str) -> tuple[str, str, int]:
+        answer = self.call(Call(words, os.path.expanduser("~")), user)
+        return answer.stdout, answer.stderr, answer.code
 
 
 def _new_key() -> str:
@@ -337,7 +282,7 @@ def _read_call(connection: socket.socket) -> Call | None:
     data = b""
     while more := connection.recv(1 << 16):
         data += more
-    parts = [part.decode("utf-8", "surrogateescape") for part in data.split(b"\0")]
+    parts = words_of(data)
     try:
         arguments, variables = int(parts[0]), int(parts[1])
         folder, text = parts[2 + arguments + variables:][:2]
@@ -347,11 +292,7 @@ def _read_call(connection: socket.socket) -> Call | None:
     return Call(parts[2:2 + arguments], folder, names, text)
 
 
-def _frames(answer: Answer) -> bytes:
-    def frame(kind: str, text: str) -> bytes:
-        body = text.encode("utf-8", "surrogateescape")
-        return f"{kind}{len(body):08x}".encode() + body if body else b""
-
+def _frames(answer: Said) -> bytes:
     if answer.become is not None:
         return frame("p", "\0".join(answer.become))
     return frame("o", answer.stdout) + frame("e", answer.stderr) + frame("x", str(answer.code))
