@@ -87,6 +87,8 @@ class LocalHost(Host):
         self._isolation = isolation
         self._faults: dict[str, Fault] = {}
         self._lock = threading.RLock()
+        self._after_boot: Callable[[], None] | None = None
+        """Called after each boot, before it counts as done."""
 
     def crash(self) -> Fault:
         """Kill the host whole.  Undone by booting it.
@@ -118,6 +120,8 @@ class LocalHost(Host):
 
     def _boot(self) -> None:
         self._ask(do="boot")
+        if self._after_boot is not None:
+            self._after_boot()
 
     @staticmethod
     def boot_all(hosts: Sequence[LocalHost]) -> None:
@@ -130,6 +134,9 @@ class LocalHost(Host):
                 host._faults.clear()
             if hosts:
                 hosts[0]._ask(do="boot", **{"with": [host.name for host in hosts[1:]]})
+            for host in hosts:
+                if host._after_boot is not None:
+                    host._after_boot()
 
     def cut(self) -> Fault:
         """Take its link down: it is silent, as with the cable unplugged, and so connections to it time out."""

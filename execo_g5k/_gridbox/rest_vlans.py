@@ -44,6 +44,8 @@ class VlanApi:
         """{name of an interface: the node that has it}."""
         self.types = {NONE: "NULL", **_types(reference, site)}
         """{VLAN: its type}."""
+        self.dhcp = {vlan: True for vlan in self.types if vlan != NONE}
+        """{VLAN: whether its DHCP server is said to run}; nodes have their addresses all the same."""
         self.mover: Callable[[str, str | None], None] | None = None
         """Moves the link of a node, whose main interface is put into a VLAN or, None, into the network that all share."""
         self._lock = threading.Lock()
@@ -71,7 +73,7 @@ class VlanApi:
         if words[1:2] == ["users"] and len(words) <= 3:
             return self._users_of(request, words[0], words[2:])
         if words[1:] == ["dhcpd"]:
-            return self._dhcpd(request)
+            return self._dhcpd(request, words[0])
         raise Problem(404, "Not Found")             # POST vlans/ID among others: there is no such route any more
 
     def _links(self, request: Request, above: str, name: str) -> list[Json]:
@@ -174,13 +176,15 @@ class VlanApi:
         items = [{"uid": user, "links": self._links(request, f"{path}/users", user)} for user in inside]
         return Answer(collection(request, items, f"{path}/users", path))
 
-    def _dhcpd(self, request: Request) -> Answer:
+    def _dhcpd(self, request: Request, vlan: str) -> Answer:
         if request.method != "PUT":
             raise Problem(405, "Method Not Allowed", {"Allow": "PUT"})
         request.writer()
         order = request.json()
         if not isinstance(order, dict) or order.get("action") not in ("start", "stop"):
             raise Problem(422, "An action ('start' or 'stop') should be provided")
+        if vlan in self.dhcp:
+            self.dhcp[vlan] = order["action"] == "start"
         return Answer("", 204)
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _OPENED = (r"Connection to console .* opened", r"\[Kaconsole\] kill sequence: (\S+)")
 _LOGIN, _PASSWORD = r"(?s:.*)login: ", r"[Pp]assword: "       # one answer to a question that was repeated
 
+QUIET_SECONDS = 0.3
+"""A console that has been silent for so long, after it has asked who logs in, waits for an answer."""
+
 
 class KaconsoleProcessLifecycleHandler(ProcessLifecycleHandler):
     """Logs in to the console, once it is there."""
@@ -96,6 +99,8 @@ class KaconsoleProcess(SshProcess):
             asked = self._awaited((self.prompt, _LOGIN, _PASSWORD), timeout)
             if asked is None:
                 return False
+            while asked == 1 and (later := self._awaited((self.prompt, _LOGIN, _PASSWORD), QUIET_SECONDS)) is not None:
+                asked = later           # the question may come again, for each line that was typed before; only the last one waits
             if asked == 0:
                 return True
             self.write(f"{answers[asked - 1]}\n")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 from execo.action import get_remote
 from execo.config import make_connection_params
 from execo.host import Host
 from execo.hostset import fold
 from execo.log import logger
-from execo.time_utils import get_seconds
+from execo.time_utils import get_seconds, sleep
 
 from ..config import g5k_configuration
 from ..utils import get_kavlan_host_name
@@ -34,12 +35,17 @@ if TYPE_CHECKING:
         def deployed_hosts(self) -> set[str]: ...
 
         @property
+        def undeployed_hosts(self) -> set[str]: ...
+
+        @property
         def failures(self) -> dict[str, str]: ...
 
         @property
         def report(self) -> DeploymentReport: ...
 
 WAYS = ("frontend", "api")
+OWN_SECONDS = 900.0
+"""Without a timeout, a deployment that goes on although the connection to its frontend was lost is waited for so long."""
 
 
 def check_deployed(hosts: Iterable[Host], command: str, vlan: int | None, connection_params: Mapping[str, Any] | None,
@@ -108,6 +114,11 @@ class Attempts:
             else:
                 self.deployed.add(address)
 
+    def forget_try(self, addresses: Iterable[str]) -> None:
+        """It was refused, so it does not count."""
+        for address in addresses:
+            self.tries[address] -= 1
+
     def note_check(self, answers: Mapping[str, str]) -> None:
         for address, reason in answers.items():
             if not reason:
@@ -152,6 +163,11 @@ def _run_api(deployment: Deployment, timeout: Duration | None, node_params: Mapp
     return deployer.run()
 
 
+def _own(run: Deployer, lost: set[str]) -> set[str]:
+    """Hosts that were refused because they are being deployed, by an earlier run of ours that was lost."""
+    return run.busy_hosts & lost if isinstance(run, Kadeployer) else set()
+
+
 def _check_request(deployment: Deployment, way: str, node_params: Mapping[str, Any] | None) -> None:
     """:raises ValueError: if it cannot be asked for."""
     if way == "api":
@@ -175,7 +191,8 @@ def deploy(deployment: Deployment, check_deployed_command: str | bool | None = T
       ``g5k_configuration['check_deployed_command']``; False: no check.  It is run on all hosts first, and on those that were missing after
       each run of kadeploy3; then it alone decides.  In a VLAN the hosts are reached by their names there.
     :param node_connection_params: for the checks.
-    :param num_tries: runs of kadeploy3, each on those hosts only that are missing.
+    :param num_tries: runs of kadeploy3, each on those hosts only that are missing.  After a run whose frontend was lost, the deployment may
+      go on without it: the next one waits until Kadeploy lets go of the hosts, for `deploy_timeout` at most, or 15 minutes.
     :param check_enough_func: called with the sets (deployed, undeployed) of addresses; if it returns true there is no further run.  None:
       enough is all.
     :param frontend_connection_params: overlay on `default_frontend_connection_params`.
@@ -209,23 +226,35 @@ def deploy(deployment: Deployment, check_deployed_command: str | bool | None = T
             return not attempts.undeployed
         return bool(check_enough_func(set(attempts.deployed), attempts.undeployed))
 
-    check()
-    if attempts.deployed:
-        logger.info("deployed already: %s", fold(attempts.deployed))
-    enough = is_enough()
-    for number in range(1, num_tries + 1):
-        missing = attempts.missing
-        if enough or not missing:
-            break
-        logger.info("deploying %s (try %d of %d)", fold(host.address for host in missing), number, num_tries)
-        part = same_with(deployment, missing)
+    def run_on(hosts: list[Host]) -> Deployer:
+        part = same_with(deployment, hosts)
         if way == "api":
             run = _run_api(part, deploy_timeout, node_connection_params)
         else:
             run = _run_frontends(part, frontend_connection_params, deploy_timeout, stdout_handlers, stderr_handlers)
         attempts.note_run(run, wait_for_check=bool(command))
         check()
+        return run
+
+    check()
+    if attempts.deployed:
+        logger.info("deployed already: %s", fold(attempts.deployed))
+    enough = is_enough()
+    lost: set[str] = set()      # of the last runs, those of which kadeploy3 told nothing
+    for number in range(1, num_tries + 1):
+        missing = attempts.missing
+        if enough or not missing:
+            break
+        logger.info("deploying %s (try %d of %d)", fold(host.address for host in missing), number, num_tries)
+        deadline = time.monotonic() + (OWN_SECONDS if deploy_timeout is None else get_seconds(deploy_timeout) or 0)
+        run = run_on(missing)
+        while (own := _own(run, lost) & attempts.undeployed) and not is_enough() and time.monotonic() < deadline:
+            logger.info("an earlier deployment of ours goes on, without its frontend: waiting for %s", fold(own))
+            attempts.forget_try(own)
+            sleep(g5k_configuration["polling_interval"])
+            run = run_on([host for host in attempts.missing if host.address in own])
         enough = is_enough()
+        lost |= attempts.undeployed - run.undeployed_hosts
     result = attempts.result()
     _tell(result)
     return result

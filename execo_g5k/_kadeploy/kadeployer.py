@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .progress import NodeProgress
 
 
+BUSY = 14
+"""Number of the error."""
+
+
 class Kadeployer(Remote):
     """Deploys the hosts of a `Deployment` by kadeploy3, on all frontends in parallel; an action like others.
 
@@ -67,6 +71,12 @@ class Kadeployer(Remote):
     def undeployed_hosts(self) -> set[str]:
         """Addresses, as the final lists of kadeploy3 say.  Hosts that it does not mention are in neither set, but in `failures`."""
         return set().union(*(process.output.undeployed for process in self._processes))
+
+    @property
+    def busy_hosts(self) -> set[str]:
+        """Addresses of the frontends whose server refused, because all their hosts are being deployed already."""
+        return {host for process in self._processes if process.output.error is not None and process.output.error[0] == BUSY
+                for host in process.kadeploy_hosts}
 
     @property
     def failures(self) -> dict[str, str]:

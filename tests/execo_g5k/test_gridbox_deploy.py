@@ -132,8 +132,7 @@ def test_files_of_nodes_and_a_deployment_that_nobody_waits_for(grid: GridBox, tm
     assert grid.kadeploys["lyon"].workflows()[0].status == "canceled"
 
 
-@pytest.mark.parametrize("step", ["SetDeploymentEnvUntrusted-wait_reboot", "create_partition_table", "send_environment", "sync",
-                                  "BootNewEnvClassical-wait_reboot"])
+@pytest.mark.parametrize("step", ["SetDeploymentEnvUntrusted-wait_reboot", "BootNewEnvClassical-wait_reboot"])
 def test_a_node_that_fails_in_a_phase_is_told_and_stays_off(grid: GridBox, step: str) -> None:
     _, nodes = job_of()
     good, bad = nodes
@@ -255,6 +254,34 @@ def test_kavlan_moves_links(grid: GridBox) -> None:
     oardel([job])
     wait_until(lambda: not grid.api.vlans("lyon").moved() and not grid.kadeploys["lyon"].systems.touched())   # type: ignore[union-attr]
     assert (pings(one, two), pings(three, one)) == (True, True)
+
+
+def test_a_node_that_boots_is_in_its_vlan_again(grid: GridBox) -> None:
+    job, (one, two, three) = job_of(["{type='kavlan'}/vlan=1+nodes=3"])
+    (vlan,) = get_oar_job_kavlan(*job)
+    named = [f"{node.partition('.')[0]}-kavlan-{vlan}.lyon.grid5000.fr" for node in (one, two, three)]
+    boots = "cut -d' ' -f22 /proc/1/stat"
+
+    def pings(source: str, target: str) -> bool:
+        return grid.hosts[source].run_inside(["ping", "-c", "1", "-W", "1", target]).returncode == 0
+
+    grid.hosts[three].crash()
+    assert on_frontend(f"kavlan -s -i {vlan} -m {one} -m {two} -m {three} -q").exit_code == 0
+    grid.hosts[two].crash()
+    for node in (two, three):
+        grid.hosts[node].boot()
+    assert (pings(one, named[1]), pings(one, named[2]), pings(one, two)) == (True, True, False)
+    assert ask_nodes("hostname", named) == sorted([one, two, three])
+    before = ask_nodes(boots, named)
+    grid.hosts[one].crash()
+    for command in (f"kareboot3 -m {two} -l very_hard", f"kapower3 --off -m {three}", f"kapower3 --on -m {one} -m {three}"):
+        process = on_frontend(command)
+        assert (process.exit_code, "failed on" in process.stdout) == (0, False), process.stdout
+    assert ask_nodes("hostname", named) == sorted([one, two, three])
+    assert not set(ask_nodes(boots, named)) & set(before)
+    assert on_frontend(f"kareboot3 -m {two} --vlan {vlan}").exit_code == 0
+    assert on_frontend(f"kavlan -s -i DEFAULT -m {one} -q").exit_code == 0
+    assert (pings(two, named[2]), pings(one, two), ask_nodes("hostname", [one])) == (True, False, [one])
 
 
 def test_the_console_of_a_node(grid: GridBox) -> None:

@@ -31,6 +31,10 @@ def test_the_same_script_with_other_boxes(oar: str, isolation: str | None) -> No
             assert ask_nodes("cat /etc/grid5000/release | cut -d- -f1", nodes) == ["debian12"] * 2
         assert on_frontend(f"kavlan -V -j {job[0]}").exit_code == 1
         assert on_frontend("kaenv3 -l").exit_code == 0
+        assert f"{nodes[0]}:\n  state: deployed\n" in on_frontend(f"kanodes3 -s -m {nodes[0]}").stdout
+        then = on_frontend("cd $(mktemp -d) && printf '#!/bin/sh\\necho after all\\n' >then && chmod +x then && "
+                           f"kareboot3 -m {nodes[0]} -s then -o ok && cat ok && rm -r $PWD")
+        assert (then.stdout.splitlines()[-3:], then.exit_code) == ([nodes[0], "after all", nodes[0]], 0), then.stderr
         oardel([job])
         wait_until(lambda: not grid.kadeploys["lyon"].systems.touched())
         failures = deploy(Deployment(nodes, env_name=ENV), num_tries=0).failures

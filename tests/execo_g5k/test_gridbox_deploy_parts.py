@@ -9,6 +9,8 @@ import pytest
 
 from execo_g5k._gridbox.kadeploy.environments import OWNER, BadEnvironment, Environments, described, parse_yaml
 from execo_g5k._gridbox.kadeploy.faults import Behaviour
+from execo_g5k._gridbox.kadeploy.options import Failure, kadeploy_parser, kapower_parser
+from execo_g5k._gridbox.kadeploy.yaml import dump
 
 NODE = "saone-1.lyon.grid5000.fr"
 
@@ -78,3 +80,27 @@ def test_faults_are_used_up() -> None:
     for node, step, words in (("x", "sync", "no node 'x'"), (NODE, "boot", "no step 'boot'"), (NODE, "No-sync", "no step")):
         with pytest.raises(ValueError, match=words):
             behaviour.fail(node, step)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([], "--- []\n"), ({}, "--- {}\n"), (None, "--- null\n"),
+        ({"a": 1, "b": {"c": None, "d": []}}, "---\na: 1\nb:\n  c: null\n  d: []\n"),
+        ([{"a": "x y", "b": ["c", "1:2"]}, "d"], '---\n- a: x y\n  b:\n    - c\n    - "1:2"\n- d\n'),
+    ],
+)
+def test_yaml_that_is_printed_is_read_again(value: Any, text: str) -> None:
+    assert dump(value) == text
+    if value and "[]" not in text:
+        assert parse_yaml(text) == value
+
+
+def test_options_are_taken_as_by_ruby() -> None:
+    given = kadeploy_parser().parse_args(["-ma-[1-2].b", "--env-n", "x", "-k", "--no-wait", "-V4"])
+    found = (given.machine, given.env_name, given.key, given.wait, given.verbose_level)
+    assert found == (["a-[1-2].b"], "x", "~/.ssh/authorized_keys", False, 4)
+    assert kapower_parser().parse_args(["--status"]).operation == "status"
+    for words in (["--bogus"], ["-V", "6"], ["--env", "x"], ["-V"]):
+        with pytest.raises(Failure, match="Option parsing error: "):
+            kadeploy_parser().parse_args(words)

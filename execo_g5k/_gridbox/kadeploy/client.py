@@ -4,7 +4,8 @@
 
 There: the number of words, the command and its arguments, the folder, OAR_JOB_ID, "tty" or nothing, and the standard input if an argument
 is ``-``, each ended by a NUL; then what is typed, of kaconsole3, or a ^C when the command is interrupted.
-Back: frames of one letter, eight hexadecimal digits (a length) and as many bytes: ``o`` output, ``e`` errors, ``x`` the exit code.
+Back: frames of one letter, eight hexadecimal digits (a length) and as many bytes: ``o`` output, ``e`` errors, ``x`` the exit code,
+``s`` a program to be run.
 """
 
 import os
@@ -67,6 +68,10 @@ def relay(connection: socket.socket, sources: list) -> int:  # type: ignore[type
             del answer[:end]
             if kind == b"x":
                 return int(body)
+            if kind == b"s":
+                sys.stdout.flush()
+                os.spawnv(os.P_WAIT, body, [body])
+                continue
             while body:
                 body = body[os.write(1 if kind == b"o" else 2, body):]
 

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .frontend import Call
+    from .call import Call
 
 QUIT = b"\x1b" * 4
 USER, PASSWORD = "root", "grid5000"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class Environment:
         """Its description."""
         return {"name": self.name, "arch": self.arch, "version": self.version, "description": self.description,
                 "visibility": self.visibility, "destructive": False, "os": "linux", **self.others, "user": self.user}
+
+    def shown(self) -> Json:
+        """As Kadeploy shows what a node runs."""
+        return {"name": self.name, "version": self.version, "user": self.user}
 
     def os_release(self) -> str:
         """The /etc/os-release of a node that runs it: the machine's own programs are what there is, and its name."""
@@ -107,6 +111,20 @@ class Environments:
             mine = [one for one in self._known if (one.name, one.user) == (name, user) and (version is None or str(one.version) == version)]
             if mine:
                 self._known.remove(max(mine, key=lambda one: one.version))
+            return bool(mine)
+
+    def change(self, name: str, user: str, version: str | None = None, visibility: str | None = None) -> bool:
+        """Have others see one of a user's own, or not; False if he has none of that name and version.
+
+        :raises BadEnvironment: for a visibility that there is not.
+        """
+        if visibility is not None and visibility not in VISIBILITIES:
+            raise BadEnvironment(f"field 'visibility': expected one of {', '.join(VISIBILITIES)}, found {visibility!r}")
+        with self._lock:
+            mine = [one for one in self._known if (one.name, one.user) == (name, user) and (version is None or str(one.version) == version)]
+            if mine and visibility is not None:
+                latest = max(mine, key=lambda one: one.version)
+                self._known[self._known.index(latest)] = replace(latest, visibility=visibility)
             return bool(mine)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MESSAGES = {"reboot": "The node did not reboot", "wait_reboot": "Unreachable after the reboot",
             "reboot_from_deploy_env": "The node did not reboot", "send_environment": "Problem with the broadcast",
-            "set_vlan": "The node did not change its VLAN"}
+            "set_vlan": "The node did not change its VLAN", "power": "The power operation failed"}
 """What Kadeploy says of a failure in these steps, unless it is told otherwise."""
 
 
@@ -50,7 +50,8 @@ class Behaviour:
         """Have a step fail on a node: kadeploy3 says so, and the node stays off, until it is deployed again or its job ends.
 
         :param node: its name in full.
-        :param step: a micro-step, ``wait_reboot``, or one of a macro-step, ``BootNewEnvClassical-wait_reboot``.
+        :param step: a micro-step, ``wait_reboot``, or one of a macro-step, ``BootNewEnvClassical-wait_reboot``.  The former also fails
+          in kareboot3; ``power`` is that of kapower3.
         :param times: so often, where kadeploy3 tries twice; None: until `mend`.
         :param message: what Kadeploy says of it.
         :raises ValueError: for a node or a step that there is not.

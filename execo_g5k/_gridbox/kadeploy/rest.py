@@ -9,7 +9,7 @@ from execo.hostset import expand
 from ..http import ANONYMOUS, Answer, Problem, page
 from .environments import BadEnvironment, described
 from .fetch import fetch
-from .standin import Failure
+from .options import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from ..http import Request
     from .environments import Environment
-    from .service import Kadeploy, Workflow
+    from .service import Kadeploy
+    from .workflow import Workflow
 
     Json = dict[str, Any]
 
@@ -71,6 +72,7 @@ class DeploymentsApi:
         return found[::-1] if request.query.get("reverse") in ("true", "yes", "1") else found
 
     def _item(self, request: Request, one: Workflow) -> Json:
+        assert one.environment is not None
         item = {"uid": one.wid, "site_uid": self._site, "user_uid": one.user, "environment": one.environment.name, "status": one.status,
                 "nodes": one.nodes, "result": one.result(), "disable_disk_partitioning": False, "disable_bootloader_install": False,
                 "ignore_nodes_deploying": False, "vlan": one.vlan, "created_at": int(one.created), "updated_at": int(one.updated),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -9,135 +10,33 @@ from execo.hostset import fold
 from execo.log import logger
 
 from .environments import Environments
-from .faults import MESSAGES
-from .standin import MACROS, Run, final_lists, new_id, server_error
+from .options import Failure, server_error
+from .standin import DEPLOY, POWER, REBOOT, final_lists, new_id
+from .workflow import CANCELLED, Deploying, Powering, Rebooting, Site, Workflow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from ..site import SiteOar
     from ..vlans import Vlans
     from .environments import Environment
     from .faults import Behaviour
+    from .standin import Kind
     from .systems import Systems
+    from .workflow import Steps
 
     Json = dict[str, Any]
 
-CANCELLED = "The deployment was cancelled"
 WATCH_SECONDS = 0.25
 """So often OAR is asked whether the jobs of deployed nodes have ended."""
 HOLDING = ("running", "launching", "tolaunch", "finishing", "suspended", "resuming")
 """States of jobs that have their nodes."""
 STOP_SECONDS = 30.0
-
-
-class Workflow:
-    """One deployment."""
-
-    def __init__(self, user: str, site: str, nodes: Sequence[str], environment: Environment, vlan: str | None, date: float) -> None:
-        self.wid = new_id()
-        self.user = user
-        self.site = site
-        self.nodes = list(nodes)
-        self.environment = environment
-        self.vlan = vlan
-        self.created = self.updated = date
-        self.ok: list[str] = []
-        self.ko: dict[str, str] = {}
-        self.done = threading.Event()
-        self.cancelled = threading.Event()
-        self.asked: Json = {}
-        """What the API was asked for."""
-        self._lock = threading.Lock()
-        self._lines: list[str] = []
-        self._steps: dict[str, tuple[str, str]] = {}
-
-    def say(self, text: str) -> None:
-        """Print a line."""
-        with self._lock:
-            self._lines.append(f"{text}\n")
-
-    def said(self, since: int) -> tuple[str, int]:
-        """(what was said since, where to go on)."""
-        with self._lock:
-            return "".join(self._lines[since:]), len(self._lines)
-
-    def enter(self, nodes: Iterable[str], macro: str, micro: str) -> None:
-        """They are in this step now."""
-        with self._lock:
-            self._steps.update(dict.fromkeys(nodes, (macro, micro)))
-
-    @property
-    def status(self) -> str:
-        """In the words of the API."""
-        if not self.done.is_set():
-            return "processing"
-        return "canceled" if self.cancelled.is_set() else "terminated"
-
-    def result(self) -> Json:
-        """{node: where it is, or how it ended}."""
-        with self._lock:
-            steps = dict(self._steps)
-        found: Json = {}
-        for node in self.nodes:
-            macro, micro = steps.get(node, (None, None))
-            if not self.done.is_set():
-                found[node] = {"macro": macro, "micro": micro, "state": "IN_PROGRESS"}
-            elif node in self.ok:
-                found[node] = {"macro": None, "micro": None, "state": "OK"}
-            else:
-                where, _, message = self.ko.get(node, "").partition(": ")
-                macro, _, micro = where.partition("-")
-                found[node] = {"macro": macro or None, "micro": micro or None, "state": "KO", "error": message or None}
-        return found
-
-
-class _Steps(Run):
-    """The steps of a deployment, done to nodes."""
-
-    def __init__(self, workflow: Workflow, kadeploy: Kadeploy, keys: str, level: int) -> None:
-        super().__init__({}, level)
-        self._workflow = workflow
-        self._kadeploy = kadeploy
-        self._keys = keys
-        self._bad: dict[str, str] = {}
-        self._lost = kadeploy.behaviour.draw(workflow.nodes)
-
-    def say(self, prefix: str, text: str) -> None:
-        self._workflow.say(prefix + text)
-
-    def macros(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        if self._workflow.vlan is None:
-            return MACROS
-        *before, (macro, micros) = MACROS
-        return (*before, (macro, (*micros[:-1], "set_vlan", micros[-1])))
-
-    def fails(self, node: str, macro: str, micro: str) -> str | None:
-        return self._bad.pop(node, None)
-
-    def _ordered(self, node: str, macro: str, micro: str) -> str | None:
-        lost = self._lost.get(node)
-        if lost is not None and lost[:2] == (macro, micro) and lost[2]:
-            self._lost[node] = (macro, micro, lost[2] - 1)
-            return MESSAGES.get(micro, f"The step {micro} failed")
-        return self._kadeploy.behaviour.next_failure(node, macro, micro)
-
-    def work(self, nodes: list[str], macro: str, micro: str) -> None:
-        workflow = self._workflow
-        workflow.enter(nodes, macro, micro)
-        if not workflow.cancelled.wait(self._kadeploy.behaviour.seconds_of(micro)):
-            bad = {node: message for node in nodes if (message := self._ordered(node, macro, micro)) is not None}
-            good = [node for node in nodes if node not in bad]
-            try:
-                bad |= self._kadeploy.do(workflow, good, macro, micro, self._keys)
-            except Exception as error:          # the node is at fault, not who deploys
-                logger.error("Grid'5000 in a box: %s of %s: %r", micro, fold(good), error)
-                bad |= dict.fromkeys(good, f"{type(error).__name__}: {error}")
-            self._bad |= bad
-        if workflow.cancelled.is_set():
-            self._bad |= dict.fromkeys(nodes, CANCELLED)
+STATES = {DEPLOY: ("deploying", "deployed", "deploy_failed"), REBOOT: ("rebooting", "rebooted", "reboot_failed"),
+          POWER: ("powering", "powered", "power_failed")}
+"""What is said of a node meanwhile, then, and if it failed."""
 
 
 class Kadeploy:
@@ -157,8 +56,11 @@ class Kadeploy:
         self.clock = clock
         self.default_key = default_key
         self.environments = Environments()
+        self._site = Site(systems, vlans, behaviour)
         self._lock = threading.Lock()
         self._workflows: dict[str, Workflow] = {}
+        self._consoles: dict[str, Json] = {}
+        self._states: dict[str, tuple[str, str]] = {}
         self._busy: set[str] = set()
         self._job_of: dict[str, int] = {}
         self._threads: list[threading.Thread] = []
@@ -178,12 +80,61 @@ class Kadeploy:
                 and any(str(kind).partition("=")[0] == "deploy" for kind in job.get("types") or ())
                 for node in job.get("assigned_nodes", ())}
 
-    def workflows(self) -> list[Workflow]:
+    def workflows(self, kind: Kind = DEPLOY) -> list[Workflow]:
         """Newest first."""
         with self._lock:
-            return list(reversed(self._workflows.values()))
+            return [workflow for workflow in reversed(self._workflows.values()) if workflow.kind is kind]
 
-    # -- deployments --------------------------------------------------------------------------------------------------------------------
+    def running(self, kinds: Iterable[str]) -> list[Json]:
+        """What goes on, as Kadeploy shows it.
+
+        :param kinds: letters of their ids; of consoles, C.
+        """
+        letters = tuple(kinds)
+        with self._lock:
+            workflows = [one for one in self._workflows.values() if one.wid.startswith(letters) and not one.done.is_set()]
+            return [*(one.shown(self.clock()) for one in workflows), *(self._consoles.values() if "C" in letters else ())]
+
+    def find(self, wid: str) -> Json | None:
+        """One, also when it has ended."""
+        with self._lock:
+            return self._consoles.get(wid) or (self._workflows[wid].shown(self.clock()) if wid in self._workflows else None)
+
+    def states(self, nodes: Iterable[str]) -> dict[str, Json]:
+        """What Kadeploy says of nodes: what was done to them last, by whom, and their environment."""
+        with self._lock:
+            known = dict(self._states)
+        shown: dict[str, Json] = {}
+        for node in nodes:
+            state, user = known.get(node, ("prod_env", None))
+            environment = self.systems.environment_of(node)
+            shown[node] = {"state": state, **({"user": user} if user else {}),
+                           **({"environment": environment.shown()} if environment is not None else {})}
+        return shown
+
+    @contextlib.contextmanager
+    def console(self, node: str, user: str) -> Iterator[None]:
+        """A console is open, which `running` shows."""
+        wid = new_id("C")
+        with self._lock:
+            self._consoles[wid] = {"wid": wid, "user": user, "start_time": int(self.clock()), "nodes": [node]}
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._consoles[wid]
+
+    def check_server(self) -> None:
+        """:raises Failure: if the server does not answer."""
+        if self.site in self.behaviour.down:
+            raise Failure(1, f"The kadeploy.{self.site}.grid5000.fr server is unreachable")
+
+    def check_known(self, nodes: Iterable[str]) -> None:
+        """:raises Failure: if it does not have one of these."""
+        if unknown := [node for node in nodes if node not in self.nodes]:
+            raise Failure(1, f"The nodes {fold(unknown)} does not belongs to any server")
+
+    # -- what is done to nodes ----------------------------------------------------------------------------------------------------------
 
     def check_nodes(self, nodes: Sequence[str], user: str) -> dict[str, int]:
         """:returns: {node: job}
@@ -202,6 +153,34 @@ class Kadeploy:
         :param key_file: where they are from, to be told.
         :raises Failure: if it is refused.
         """
+        before = []
+        if key_file and level in (3, 4):
+            before.append(f"Grab the key file {key_file}")
+        image = environment.others.get("image")
+        before.append(f"Grab the tarball file {image['file'] if isinstance(image, dict) else 'server:///unknown'}")
+        return self._begin(DEPLOY, nodes, user, lambda workflow: Deploying(workflow, self._site, level, keys), environment=environment,
+                           vlan=vlan, asked=asked, before=before)
+
+    def reboot(self, nodes: Sequence[str], user: str, how: str = "simple", hard: str = "soft", *, environment: Environment | None = None,
+               vlan: str | None = None, level: int = 3) -> Workflow:
+        """Begin to reboot nodes; see `Rebooting`.
+
+        :param environment: what they must boot.
+        :raises Failure: if it is refused.
+        """
+        return self._begin(REBOOT, nodes, user, lambda workflow: Rebooting(workflow, self._site, level, how, hard), environment=environment,
+                           vlan=vlan)
+
+    def power(self, nodes: Sequence[str], user: str, operation: str, level: int = 3) -> Workflow:
+        """Begin to switch nodes; see `Powering`.
+
+        :raises Failure: if it is refused.
+        """
+        return self._begin(POWER, nodes, user, lambda workflow: Powering(workflow, self._site, level, operation))
+
+    def _begin(self, kind: Kind, nodes: Sequence[str], user: str, make: Callable[[Workflow], Steps], *,
+               environment: Environment | None = None, vlan: str | None = None, asked: Mapping[str, Any] | None = None,
+               before: Iterable[str] = ()) -> Workflow:
         jobs = self.check_nodes(nodes, user)
         if vlan is not None:
             self._check_vlan(vlan, nodes, user)
@@ -212,19 +191,20 @@ class Kadeploy:
                 raise server_error(14, f"Nothing modified -- The nodes {fold(busy)} are already involved in deployment")
             self._busy.update(chosen)
             self._job_of.update((node, jobs[node]) for node in chosen)
-            workflow = Workflow(user, self.site, chosen, environment, vlan, self.clock())
+            workflow = Workflow(kind, user, self.site, chosen, environment, vlan, self.clock())
             workflow.asked = dict(asked or {})
+            steps = make(workflow)
             self._workflows[workflow.wid] = workflow
-            thread = threading.Thread(target=self._run, args=(workflow, keys, level), name=f"{self.site}-kadeploy", daemon=True)
+            if not (isinstance(steps, Powering) and steps.only_asks):
+                self._states.update(dict.fromkeys(chosen, (STATES[kind][0], user)))
+            thread = threading.Thread(target=self._run, args=(workflow, steps), name=f"{self.site}-kadeploy", daemon=True)
             self._threads = [*(other for other in self._threads if other.is_alive()), thread]
-        workflow.say(f"Deployment #{workflow.wid} started")
-        if key_file and level in (3, 4):
-            workflow.say(f"Grab the key file {key_file}")
-        image = environment.others.get("image")
-        workflow.say(f"Grab the tarball file {image['file'] if isinstance(image, dict) else 'server:///unknown'}")
+        workflow.say(f"{kind.name.capitalize()} #{workflow.wid} started")
+        for line in before:
+            workflow.say(line)
         if busy:
             workflow.say(f"The nodes {fold(busy)} are already involved in deployment, let's discard them")
-        workflow.say(f"Launching a deployment on {fold(chosen)}")
+        workflow.say(f"Launching a {kind.name} on {fold(chosen)}")
         thread.start()
         return workflow
 
@@ -233,55 +213,34 @@ class Kadeploy:
         if problem:
             raise server_error(9, f"Invalid VLAN -- {problem}")
 
-    def _run(self, workflow: Workflow, keys: str, level: int) -> None:
-        steps = _Steps(workflow, self, keys, level)
-        began = time.time()
+    def _run(self, workflow: Workflow, steps: Steps) -> None:
+        kind, began = workflow.kind, time.time()
         try:
             steps.go(list(workflow.nodes), "", 0, 0, 0, began)
         except Exception as error:              # none of it is the fault of who deploys
-            logger.exception("Grid'5000 in a box: deployment %s:", workflow.wid)
+            logger.exception("Grid'5000 in a box: %s %s:", kind.name, workflow.wid)
             workflow.say(f"[Internal Server Error] {error}")
         told = {node: steps.ko.get(node, CANCELLED) for node in workflow.nodes if node not in steps.ok}
         for cluster in dict.fromkeys(node.rpartition("-")[0] for node in workflow.nodes):
-            workflow.say(f"End of deployment on cluster {cluster} after {int(time.time() - began)}s")
-        workflow.say(f"Deployment #{workflow.wid} done")
+            workflow.say(f"End of {kind.name} on cluster {cluster} after {int(time.time() - began)}s")
+        workflow.say(f"{kind.name.capitalize()} #{workflow.wid} done")
         workflow.say("")
         workflow.ok = [node for node in workflow.nodes if node in steps.ok]
         workflow.ko = told
-        for line in final_lists(workflow.ok, told):
+        only_asks = isinstance(steps, Powering) and steps.only_asks
+        if isinstance(steps, Powering) and steps.states:
+            for line in ("---", *(f"{node}: {steps.states[node]}" for node in workflow.nodes if node in steps.states), "---"):
+                workflow.say(line)
+        for line in final_lists(workflow.ok, told, kind):
             workflow.say(line)
         workflow.updated = self.clock()
+        _, done, failed = STATES[kind]
         with self._lock:
+            if not only_asks:
+                lost = "aborted" if workflow.cancelled.is_set() else failed
+                self._states.update((node, (lost if node in told else done, workflow.user)) for node in workflow.nodes)
             self._busy.difference_update(workflow.nodes)
         workflow.done.set()
-
-    def do(self, workflow: Workflow, nodes: list[str], macro: str, micro: str, keys: str) -> dict[str, str]:
-        """What a step does to nodes: {those that it lost: why}."""
-        last = macro == MACROS[-1][0]
-        if micro == "reboot":
-            self.systems.shut_down(nodes)
-            self.vlans.move(self.site, nodes, None)
-        elif micro == "manage_user_post_install":
-            self.systems.write(nodes, workflow.environment, keys)
-        elif micro == "wait_reboot" and last:
-            lost = self._boot(nodes)
-            if workflow.vlan is not None:
-                self.vlans.move(self.site, [node for node in nodes if node not in lost], workflow.vlan)
-            return lost
-        return {}
-
-    def _boot(self, nodes: list[str]) -> dict[str, str]:
-        try:
-            self.systems.boot(nodes)
-            return {}
-        except (OSError, RuntimeError):         # one of them, so each has its own try
-            lost = {}
-        for node in nodes:
-            try:
-                self.systems.boot([node])
-            except (OSError, RuntimeError) as error:
-                lost[node] = f"Unreachable after the reboot ({error})"
-        return lost
 
     def cancel(self, wid: str) -> None:
         """Have a deployment end; its nodes stay as they are.  Returns when it has ended."""
@@ -297,7 +256,9 @@ class Kadeploy:
         """Nodes go back to the default environment when the job that deployed them, or that put them into a VLAN, has ended."""
         pause = WATCH_SECONDS
         while not self._stopping.wait(pause):
-            mine = (set(self.systems.touched()) | set(self.vlans.moved(self.site))).intersection(self.nodes)
+            with self._lock:
+                had = set(self._job_of)
+            mine = (had | set(self.systems.touched()) | set(self.vlans.moved(self.site))).intersection(self.nodes)
             if not mine:
                 continue
             began = time.monotonic()
@@ -309,11 +270,17 @@ class Kadeploy:
             pause = max(WATCH_SECONDS, 10 * (time.monotonic() - began))         # a real OAR takes its time
 
     def _restore_free(self, mine: set[str]) -> None:
+        with self._lock:
+            job_of = dict(self._job_of)
         held = {(node, job["uid"]) for job in self.oar.jobs() if job["state"] in HOLDING for node in job.get("assigned_nodes", ())}
         held_by_any = {node for node, _ in held}
         with self._lock:
-            free = sorted(node for node in mine - self._busy
-                          if ((node, self._job_of[node]) not in held if node in self._job_of else node not in held_by_any))
+            over = {node for node in mine if ((node, job_of[node]) not in held if node in job_of else node not in held_by_any)
+                    and self._job_of.get(node) == job_of.get(node)}         # another job's by now: OAR was asked before it began
+            for workflow in self._workflows.values():
+                if not workflow.done.is_set() and (lost := over.intersection(workflow.nodes)):
+                    workflow.take({node: f"The job {self._job_of[node]} has ended" for node in lost})
+            free = sorted(over - self._busy)
             self._busy.update(free)
         if free:
             try:
@@ -323,6 +290,7 @@ class Kadeploy:
                     self._busy.difference_update(free)
                     for node in free:
                         self._job_of.pop(node, None)
+                        self._states.pop(node, None)
 
     def restore(self, nodes: Sequence[str]) -> None:
         """The default environment and the default VLAN."""

@@ -17,7 +17,6 @@ log             file to which each call, and each cancelled deployment, is appen
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -26,14 +25,18 @@ import sys
 import threading
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
-from execo.hostset import expand, fold
+from execo.hostset import fold
+
+from .options import LEVELS, Failure, check_environment, kadeploy_parser, named_nodes, output_files, server_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, NoReturn
+    from typing import Any
 
 MACROS = (
     ("SetDeploymentEnvUntrusted", ("switch_pxe", "reboot", "wait_reboot", "send_key_in_deploy_env", "create_partition_table",
@@ -41,110 +44,38 @@ MACROS = (
     ("BroadcastEnvChain", ("send_environment", "manage_user_post_install", "check_kernel_files", "send_key", "install_bootloader", "sync")),
     ("BootNewEnvClassical", ("switch_pxe", "umount_deploy_part", "reboot_from_deploy_env", "wait_reboot")),
 )
-MICROS = {micro for _, micros in MACROS for micro in micros} | {"set_vlan"}
+MICROS = {micro for _, micros in MACROS for micro in micros} | {"set_vlan", "power"}
 TRIES = 2
 
 
-class Failure(Exception):
-    """kadeploy3 ends before its time.
+@dataclass(frozen=True)
+class Kind:
+    """What can be done to nodes, in the words of Kadeploy."""
 
-    :param code: its exit status.
-    :param text: what it says on stderr.
-    """
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(code, text)
-        self.code = code
-        self.text = text
-
-
-def server_error(number: int, text: str) -> Failure:
-    """The server refuses, with an error that has a number."""
-    return Failure(number, f"{text}\n[Kadeploy Error #{number}]")
+    letter: str
+    """That its ids begin with."""
+    verb: str
+    name: str
+    tries: int
+    """Of each macro-step."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise Failure(1, f"Option parsing error: {message}")
+DEPLOY = Kind("D", "Deploy", "deployment", TRIES)
+REBOOT = Kind("R", "Reboot", "reboot operation", 1)
+POWER = Kind("P", "Power", "power operation", 1)
 
 
-def options(argv: list[str], parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
-    """The options of kadeploy3.
-
-    :raises Failure: for what it does not take.
-    """
-    return (parser or kadeploy_parser()).parse_args(argv)
-
-
-def kadeploy_parser() -> argparse.ArgumentParser:
-    """What knows the options of kadeploy3."""
-    parser = _Parser(prog="kadeploy3", add_help=False)
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("-v", "--version", action="store_true")
-    parser.add_argument("-d", "--debug-mode", action=argparse.BooleanOptionalAction)
-    parser.add_argument("-m", "--machine", action="append", default=[])
-    parser.add_argument("-f", "--file", action="append", default=[])
-    parser.add_argument("-o", "--output-ok-nodes")
-    parser.add_argument("-n", "--output-ko-nodes")
-    parser.add_argument("-a", "--env-file")
-    parser.add_argument("-e", "--env-name")
-    parser.add_argument("-u", "--env-user")
-    parser.add_argument("--env-version")
-    parser.add_argument("-k", "--key", nargs="?", const="~/.ssh/authorized_keys")
-    parser.add_argument("-V", "--verbose-level", type=int, default=3, choices=range(1, 6))
-    parser.add_argument("--write-workflow-id")
-    parser.add_argument("--wait", action=argparse.BooleanOptionalAction, default=True)
-    for flag in ("force", "hook", "dry-run", "secure"):
-        parser.add_argument(f"--{flag}", action=argparse.BooleanOptionalAction)
-    for flag in ("no-kexec", "disable-bootloader-install", "disable-disk-partitioning"):
-        parser.add_argument(f"--{flag}", action="store_true")
-    for option in ("-b/--block-device", "-c/--boot-partition", "-p/--partition-number", "-r/--reformat-tmp", "-s/--script", "--vlan",
-                   "-w/--set-pxe-profile", "--set-pxe-pattern", "-x/--upload-pxe-files", "--force-steps", "--breakpoint", "--custom-steps",
-                   "--reboot-classical-timeout", "--reboot-kexec-timeout"):
-        parser.add_argument(*option.split("/"))
-    return parser
-
-
-def output_files(given: argparse.Namespace) -> list[str]:
-    """Files for the lists of nodes, which are made when options are read.
-
-    :raises Failure: for options that exclude each other.
-    """
-    outputs = [file for file in (given.output_ok_nodes, given.output_ko_nodes) if file]
-    if len(outputs) != len(set(outputs)) or (outputs and not given.wait):
-        raise Failure(1, "Option parsing error: invalid argument: the files of nodes")
-    return outputs
-
-
-def named_nodes(given: argparse.Namespace, read: Callable[[str], str]) -> list[str]:
-    """The nodes of ``-m`` and ``-f``, each once.
-
-    :raises Failure: if there are none, or there is no environment.
-    """
-    try:
-        nodes = [node for machine in given.machine for node in expand(machine)]
-    except ValueError as error:
-        raise Failure(1, f"Option parsing error: invalid argument: {error}") from None
-    for file in given.file:
-        nodes += [line.strip() for line in read(file).splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if not nodes:
-        raise Failure(1, "No node is chosen")
-    if not given.env_name and not given.env_file:
-        raise Failure(1, "You must choose an environment")
-    return list(dict.fromkeys(nodes))
-
-
-def new_id(letter: str = "D") -> str:
+def new_id(letter: str = DEPLOY.letter) -> str:
     """Of a workflow."""
     return f"{letter}-{uuid.uuid4()}"
 
 
-def final_lists(ok: Iterable[str], ko: Mapping[str, str]) -> list[str]:
+def final_lists(ok: Iterable[str], ko: Mapping[str, str], kind: Kind = DEPLOY) -> list[str]:
     """The blocks at the end."""
     lines: list[str] = []
     for word, named in (("is successful", list(ok)), ("failed", [f"{node} ({reason})" for node, reason in ko.items()])):
         if named:
-            lines += [f"The deployment {word} on nodes", *named]
+            lines += [f"The {kind.name} {word} on nodes", *named]
     return lines
 
 
@@ -153,6 +84,8 @@ class Run:
 
     :param level: verbosity, 1 to 5.
     """
+
+    kind = DEPLOY
 
     def __init__(self, settings: dict[str, Any], level: int) -> None:
         self.settings = settings
@@ -186,7 +119,7 @@ class Run:
             macro, micros = macros[macro_number]
             began = time.time()
             if micro_number == 0:
-                self.say(prefix, f"Performing a Deploy[{macro}] step")
+                self.say(prefix, f"Performing a {self.kind.verb}[{macro}] step")
             bad: dict[str, str] = {}
             while micro_number < len(micros):
                 micro = micros[micro_number]
@@ -195,14 +128,14 @@ class Run:
                 bad = {node: f"{macro}-{micro}: {message}" for node in nodes if (message := self.fails(node, macro, micro)) is not None}
                 if bad:
                     self.say(prefix, f"!!! The nodes {fold(bad)} failed on step {micro}")
-                    self.say(prefix, f"Step Deploy[{macro}] failed for {fold(bad)} after {int(time.time() - began)}s")
+                    self.say(prefix, f"Step {self.kind.verb}[{macro}] failed for {fold(bad)} after {int(time.time() - began)}s")
                     break
             if not bad:
-                self.say(prefix, f"End of step Deploy[{macro}] after {int(time.time() - began)}s")
+                self.say(prefix, f"End of step {self.kind.verb}[{macro}] after {int(time.time() - began)}s")
                 macro_number, micro_number, attempt = macro_number + 1, 0, 0
                 continue
             good = [node for node in nodes if node not in bad]
-            if attempt + 1 < TRIES:
+            if attempt + 1 < self.kind.tries:
                 self.split(good, list(bad), prefix, (macro_number, micro_number), attempt, start)
                 return
             with self._lock:
@@ -210,7 +143,7 @@ class Run:
             nodes = good
             if not nodes:
                 return
-        self.say(prefix, f"End of deployment for {fold(nodes)} after {int(time.time() - start)}s")
+        self.say(prefix, f"End of {self.kind.name} for {fold(nodes)} after {int(time.time() - start)}s")
         with self._lock:
             self.ok += nodes
 
@@ -236,12 +169,16 @@ class Run:
         """One micro-step."""
         self.say(prefix, f"  {micro}")
         if micro == "reboot":
-            self.say(prefix, f"   * Performing a {'hard' if attempt else 'soft'} reboot on {fold(nodes)}")
+            self.say(prefix, f"   * Performing a {self.reboot_level(attempt)} reboot on {fold(nodes)}")
         self.work(nodes, macro, micro)
         if micro == "send_environment":
             self.say(prefix, "   * Broadcast time: 3s")
         if self.level >= 4:
             self.say(prefix, f"   ~ Time in {micro}: 0s")
+
+    def reboot_level(self, attempt: int) -> str:
+        """How hard nodes are made to boot."""
+        return LEVELS[min(attempt, 1)]
 
     def work(self, nodes: list[str], macro: str, micro: str) -> None:
         """What a step does."""
@@ -285,10 +222,11 @@ def main(argv: list[str], settings: dict[str, Any]) -> int:
 
     note(shlex.join(argv))
     try:
-        given = options(argv)
+        given = kadeploy_parser().parse_args(argv)
         for file in output_files(given):
             Path(file).write_text("")
         nodes = named_nodes(given, _read)
+        check_environment(given)
         _refuse(given, nodes, settings)
         return _deploy(given, nodes, settings, note)
     except Failure as failure:
