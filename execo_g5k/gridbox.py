@@ -18,7 +18,8 @@ charter, planning and testbeds of this program then do, and refuse what the usag
 
 **Kadeploy** is a program of ours that prints what Kadeploy 3 prints; `GridBox.deployments` says how long it takes and what fails.  With
 namespaces, nodes really boot into another root, with a /etc and keys of its own, and VLANs move their links; when the job ends they go
-back.  Without, deployments and VLANs change what is said of nodes, and the box sets ``check_deployed_command`` to look at that.
+back.  They can be made hypervisors, and with ``guests=True`` there is a guest to run on them.  Without, deployments and VLANs change what
+is said of nodes, and the box sets ``check_deployed_command`` to look at that.
 
 **Limits.**  Nodes are not taken away from who has no job.  Each machine has one user: those that a script names are taken for him.
 Metrics are invented.  Jobs of a real OAR run their commands on its frontend, not on the nodes.
@@ -36,11 +37,12 @@ import sys
 
 from ._gridbox.box import GridBox
 from ._gridbox.clock import BoxClock
+from ._gridbox.guest import build as build_guest
 
-for _public in (GridBox, BoxClock):
+for _public in (GridBox, BoxClock, build_guest):
     _public.__module__ = "execo_g5k.gridbox"
 
-__all__ = ["BoxClock", "GridBox"]
+__all__ = ["BoxClock", "GridBox", "build_guest"]
 
 if __name__ == "__main__":
     from ._gridbox.cli import main

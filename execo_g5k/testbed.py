@@ -16,12 +16,13 @@ from ._clock import now
 from ._oar.frontends import place, seconds_of
 from ._oar.grid import GridJobs, oardelgrid, oarsubgrid
 from ._oar.jobs import ENDED, UNKNOWN_ANSWERS, look_at, nodes_of_jobs, oardel
+from ._testbed.networks import add_networks, checked_subnets, checked_vlan, get_addresses, get_vlans
 from ._testbed.plan import Slot, Wanted, slots
 from .config import g5k_configuration
 from .kadeploy import Deployment
 from .kadeploy import deploy as deploy_hosts
 from .planning import get_jobs_specs
-from .utils import get_kavlan_host_name
+from .utils import get_kavlan_host_name, site_of_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ class G5kTestbed:
     :param environment: name of an environment that is deployed on the hosts, or a `Deployment` without hosts, for more; then the jobs are
         of type ``"deploy"``, and the testbed has `deploy`.  None: the hosts are used as they are.
     :param deploy_options: more arguments of `execo_g5k.deploy`, such as `num_tries` and `through`.
+    :param vlan: "kavlan", "kavlan-local" or "kavlan-global": a VLAN of this type for each site, or a global one for all, into which
+        `deploy` puts the hosts; needs an environment.
+    :param subnets: for virtual machines, ``{"slash_22": 1}``: so many of this size (/22) on each site.
     :param lead: seconds from the request to the earliest start, so that all sites have it in time.
     :param connection_params: how the nodes are reached; None: plain ssh, as those who have whole nodes may.
     :param frontend_connection_params: overlay on `execo_g5k.config.default_frontend_connection_params`.
@@ -67,7 +71,8 @@ class G5kTestbed:
                  only: Literal["any", "nights"] = "any", charter: bool = True, job_type: str | Iterable[str] = (), queue: str | None = None,
                  name: str = "execo", excluded: Iterable[str | Host] = (), tries: int = 3, lead: float = 20.0,
                  environment: str | Deployment | None = None, deploy_options: Mapping[str, Any] | None = None,
-                 connection_params: Mapping[str, Any] | None = None, frontend_connection_params: Mapping[str, Any] | None = None) -> None:
+                 vlan: str | None = None, subnets: Mapping[str, int] | None = None, connection_params: Mapping[str, Any] | None = None,
+                 frontend_connection_params: Mapping[str, Any] | None = None) -> None:
         numbers: dict[str, Any] = {"grid5000": resources} if isinstance(resources, int) else dict(resources)
         if not numbers or any(isinstance(number, bool) or not isinstance(number, int) or number < 1 for number in numbers.values()):
             raise ValueError(f"G5kTestbed: expected numbers of hosts, at least 1, found {resources!r}")
@@ -85,6 +90,11 @@ class G5kTestbed:
             raise ValueError(f"G5kTestbed: deploy_options without an environment: {deploy_options!r}")
         if isinstance(environment, Deployment) and environment.hosts is not None:
             raise ValueError(f"G5kTestbed deploys the hosts that it gets: expected a Deployment without hosts, found {environment!r}")
+        if checked_vlan(vlan) is not None and environment is None:
+            raise ValueError(f"G5kTestbed: vlan={vlan!r} needs an environment, for hosts are put into a VLAN when they are deployed")
+        if vlan is not None and (subnets or (isinstance(environment, Deployment) and environment.vlan is not None)):
+            other = "subnets" if subnets else "a Deployment that names one"
+            raise ValueError(f"G5kTestbed: expected vlan={vlan!r} or {other}, found both")
         if "besteffort" in types or queue == "besteffort":
             raise ValueError("G5kTestbed reserves in advance, which OAR refuses for besteffort jobs")
         left_out = tuple(Host(one).address for one in singleton_to_collection(excluded))
@@ -99,6 +109,10 @@ class G5kTestbed:
             self.deploy: Callable[[], list[Host]] = self._deploy         # who has none does not deploy
             if connection_params is None:
                 self.connection_params = {"user": "root"}
+        self.vlans: dict[str, int] = {}
+        """{site: id of the VLAN} of the reservation that has begun."""
+        self._vlan, self._subnets = vlan, checked_subnets(subnets)
+        self._addresses: list[tuple[str, str]] | None = None
         self.jobs: GridJobs = GridJobs()
         self.start_date: float | None = None
         self.wanted = Wanted(numbers, float(seconds), where, only == "nights", charter, queue, types, left_out, lead)
@@ -150,6 +164,7 @@ class G5kTestbed:
             spec.walltime = self.wanted.walltime
             spec.job_type = list(dict.fromkeys([*singleton_to_collection(spec.job_type), *self.wanted.job_types]))
             spec.queue = self.wanted.queue or spec.queue
+        add_networks(specs, self._vlan, self._subnets)
         return specs
 
     def _begin(self, jobs: GridJobs, slot: Slot) -> None:
@@ -164,7 +179,7 @@ class G5kTestbed:
 
     def wait(self, timeout: float | None = None) -> bool:
         """:raises RuntimeError: if a job has ended, OAR does not know it any more, or its time has passed.
-        :raises OarError: if OAR does not name the nodes of the jobs.
+        :raises OarError: if OAR does not name the nodes of the jobs, or their VLANs.
         """
         if not self.jobs:
             raise RuntimeError(f"{self!r} has no reservation to wait for")
@@ -206,6 +221,7 @@ class G5kTestbed:
     def _use(self, facts: Iterable[JobFacts]) -> None:
         # Of nodes that are down when it begins, an advance reservation is given the others only: OAR knows which.
         self._hosts = nodes_of_jobs(self.jobs, self._frontend_params, seconds_of(False))
+        self.vlans = get_vlans(self._places(), self._vlan, self._frontend_params)
         self._learn_end(facts)
         logger.info("%r: %d hosts until %s", self, len(self._hosts), format_date(self._end))
         self._watch = threading.Thread(target=self._watch_jobs, args=(self._stop,), name="execo-g5k-jobs", daemon=True)
@@ -218,23 +234,47 @@ class G5kTestbed:
         """
         if not self._hosts:
             raise RuntimeError(f"{self!r}: there are no hosts to be deployed")
-        deployment = copy.copy(self._deployment)
-        deployment.hosts = list(self._hosts)
-        options: dict[str, Any] = {"node_connection_params": self.connection_params, "frontend_connection_params": self._frontend_params}
-        left = self.time_left()
-        if left is not None and left > 0:
-            options["deploy_timeout"] = left
-        result = deploy_hosts(deployment, **{**options, **self._deploy_options})
-        self.failures = dict(result.failures)
-        if result.undeployed:
-            logger.warning("%r: left out: %s", self, fold(result.undeployed))
-        return [self._reached(host) for host in self._hosts if host.address in result.deployed]
+        by_vlan: dict[int | str | None, list[Host]] = {}
+        for host in self._hosts:
+            by_vlan.setdefault(self._vlan_of(host), []).append(host)
+        self.failures, ready = {}, []
+        for vlan, hosts in by_vlan.items():
+            deployment = copy.copy(self._deployment)
+            deployment.hosts, deployment.vlan = list(hosts), vlan
+            options: dict[str, Any] = {"node_connection_params": self.connection_params,
+                                       "frontend_connection_params": self._frontend_params}
+            left = self.time_left()
+            if left is not None and left > 0:
+                options["deploy_timeout"] = left
+            result = deploy_hosts(deployment, **{**options, **self._deploy_options})
+            self.failures |= result.failures
+            if result.undeployed:
+                logger.warning("%r: left out: %s", self, fold(result.undeployed))
+            ready += [self._reached(host) for host in hosts if host.address in result.deployed]
+        return ready
+
+    def _vlan_of(self, host: Host) -> int | str | None:
+        return self.vlans.get(site_of_name(host.address) or "", self._deployment.vlan)
 
     def _reached(self, host: Host) -> Host:
         """By the name in its VLAN, if it was put into one."""
-        if self._deployment.vlan is None:
-            return host
-        return Host(get_kavlan_host_name(host, int(self._deployment.vlan)), host.user, host.keyfile, host.port)
+        vlan = self._vlan_of(host)
+        return host if vlan is None else Host(get_kavlan_host_name(host, int(vlan)), host.user, host.keyfile, host.port)
+
+    def addresses(self) -> list[tuple[str, str]]:
+        """(IP address, hardware address) for virtual machines on the hosts: those of the VLANs, or of the subnets; [] without either.
+
+        :raises RuntimeError: without a reservation that has begun.
+        :raises OarError: if OAR does not name them.
+        """
+        if not self._hosts:
+            raise RuntimeError(f"{self!r}: there are no hosts, so no addresses")
+        if self._addresses is None:     # those of VLANs are made by chance
+            self._addresses = get_addresses(self._places(), self.vlans, self._vlan, self._subnets, self._frontend_params)
+        return list(self._addresses)
+
+    def _places(self) -> list[tuple[int, str]]:
+        return [(job_id, place(site)) for job_id, site in self.jobs]
 
     # Noticing the end
 
@@ -278,7 +318,7 @@ class G5kTestbed:
     def release(self) -> None:
         self.leave()
         jobs, self.jobs = self.jobs, GridJobs()
-        self._hosts, self._end, self.start_date = [], None, None
+        self._hosts, self._end, self.start_date, self.vlans, self._addresses = [], None, None, {}, None
         if not jobs:
             return
         if jobs.grid_id is None:

@@ -12,10 +12,12 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from execo._localcluster.namespaces_server import network_prefix
 from execo.localcluster import LocalCluster
 from execo.log import logger
 
-from . import frontend_server, oar_real, reach, scheduler, settings
+from . import frontend_server, oar_real, power, reach, scheduler, settings
+from . import guests as _guests
 from .clock import BoxClock
 from .kadeploy.commands import Commands
 from .kadeploy.faults import Behaviour
@@ -62,13 +64,14 @@ class GridBox:
     :param clock: the date for OAR, the API and this program, for example a `BoxClock`; None: that of the machine.
     :param charter: refuse jobs that break Grid'5000's usage policy.
     :param other_scheduler: with a fourth site, whose scheduler is not OAR, so that nobody can reserve there.
+    :param guests: with a small guest for virtual machines, and the configuration set to run it on nodes that were deployed, as root only.
     :param configure: False leaves the configuration of this program as it is.
     :raises ValueError: for what cannot be had together: a real OAR has the clock of the machine, and rules of its own.
     """
 
     def __init__(self, *, oar: str = "auto", isolation: str | None = "auto", nodes_per_cluster: int | None = None,
                  sites: Iterable[str] | None = None, clock: Callable[[], float] | None = None, charter: bool = False,
-                 other_scheduler: bool = False, configure: bool = True) -> None:
+                 other_scheduler: bool = False, guests: bool = False, configure: bool = True) -> None:
         if oar not in OARS:
             raise ValueError(f"oar: expected one of {OARS}, found {oar!r}")
         if isolation not in ISOLATIONS:
@@ -102,11 +105,14 @@ class GridBox:
         self._wanted_oar = oar
         self._isolation = isolation
         self._charter = charter
+        self._guests = guests
         self._configure = configure
         self._cluster: LocalCluster | None = None
         self._frontends: list[Frontend] = []
         self._links: VlanLinks | None = None
+        self._networks: _guests.Networks | None = None
         self._vlan_names: dict[str, str] = {}
+        self._off: set[str] = set()
         self._names_lock = threading.Lock()
         self._overlay = settings.Overlay()
         self._owner = 0
@@ -172,11 +178,51 @@ class GridBox:
         with self._lock:
             self._stop()
 
+    def crash(self, node: str) -> None:
+        """Switch a node off, with all that runs on it, until `boot`; one with namespaces also comes back when it is deployed.
+
+        Without namespaces ssh does not lead there any more, and what it started there is killed; connections that were shared stay.
+
+        :param node: its name in full.
+        :raises KeyError: if there is no such node.
+        :raises RuntimeError: if it is off, or the box does not run.
+        """
+        if self.host_table is not None:
+            self.hosts[node].crash()
+        else:
+            self._switch(node, off=True)
+            assert self._cluster is not None
+            power.end_sessions(self.hosts[node].address, self._cluster.connection_params["port"])
+
+    def boot(self, node: str) -> None:
+        """Switch a node on; see `crash`."""
+        if self.host_table is not None:
+            self.hosts[node].boot()
+        else:
+            self._switch(node, off=False)
+
+    def _switch(self, node: str, off: bool) -> None:
+        if self.directory is None:
+            raise RuntimeError(f"{self!r}")
+        addresses = {name: host.address for name, host in self.hosts.items()}
+        with self._names_lock:
+            if node not in addresses:
+                raise KeyError(node)
+            if (node in self._off) == off:
+                raise RuntimeError(f"{node} is {'off' if off else 'on'} already")
+            self._off ^= {node}
+            self._write_ssh_config(addresses, self.directory / "key")
+
     # -- parts --------------------------------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         make, why = self._choose_oar()
+        if self._guests:
+            _guests.check(self._isolation is not None and os.geteuid() == 0)
         self._cluster = cluster = self._make_cluster()
+        if self._guests:
+            _guests.check(bool(cluster.isolation))
+            self._networks = _guests.Networks({site: self.reference.sites[site]["site"] for site in self.sites})
         assert cluster.directory is not None
         self.directory = directory = cluster.directory / "grid"       # the cluster's supervisor removes it whatever becomes of us
         directory.mkdir()
@@ -193,7 +239,10 @@ class GridBox:
             place = directory / site
             place.mkdir()
             mine = {name: address for name, address in addresses.items() if name.split(".")[1] == site}
-            self.oars[site] = make(SiteSetup(site, place, self.reference.oar_rows(site), mine, key, config, self.clock, self._charter))
+            rows = self.reference.oar_rows(site)
+            if self._networks is not None:
+                rows = self._networks.move_subnets(rows, site)
+            self.oars[site] = make(SiteSetup(site, place, rows, mine, key, config, self.clock, self._charter))
         self.oar_kind = next(iter(self.oars.values())).kind
         self._write_ssh_config(addresses, key)
         self._start_oars()
@@ -206,6 +255,10 @@ class GridBox:
         state.mkdir()
         self.settings = settings.make_settings(config, self._write_tools(directory), self.api.uri, self.sites[0], state, addresses, key,
                                                check)
+        if self._networks is not None:
+            free = _guests.free_addresses(addresses.values(), network_prefix(len(addresses)))
+            self.settings["g5k_configuration"] |= _guests.make_settings(cluster.directory / "guest", free, self._networks.all)
+            self._networks.lead(next(iter(addresses.values())))
         if isinstance(self.clock, BoxClock):
             self.clock.share(directory / "clock.json")
         if self._configure:
@@ -253,7 +306,8 @@ class GridBox:
         systems = Systems(self._cluster.directory, self.hosts, bool(self._cluster.isolation))
         vlans = Vlans({site: self.api.vlans(site) for site in self.sites})
         if self.host_table is not None:
-            self._links = VlanLinks(self.hosts, self.host_table, lambda vlan, made: self._name_vlan(vlan, made, addresses, key))
+            self._links = VlanLinks(self.hosts, self.host_table, lambda vlan, made: self._name_vlan(vlan, made, addresses, key),
+                                    None if self._networks is None else self._networks.of_vlans)
         else:
             logger.info("Grid'5000 in a box: nodes share the files and the account of this user: deployments and VLANs change what is said "
                         "of a node, which check_deployed_command is set to look at")
@@ -284,7 +338,7 @@ class GridBox:
             self._write_ssh_config(addresses, key)
 
     def _write_ssh_config(self, addresses: Mapping[str, str], key: Path) -> None:
-        first = reach.vlan_block(self._vlan_names) + reach.NO_VLAN if self.host_table is not None else ""
+        first = reach.vlan_block(self._vlan_names) + reach.NO_VLAN if self.host_table is not None else power.off_block(sorted(self._off))
         new = self.ssh_config.with_suffix(".new")
         new.write_text(first + self._ssh_config(addresses, key), encoding="utf-8")
         new.replace(self.ssh_config)            # each ssh reads all of it, or all of the one before
@@ -381,6 +435,8 @@ class GridBox:
             attempt(self.api.stop)
         if self._links is not None:
             attempt(self._links.close)
+        if self._networks is not None:
+            attempt(self._networks.close)
         if self.oars:
             with ThreadPoolExecutor(len(self.oars), "gridbox-stop") as pool:
                 for stopped in [pool.submit(oar.stop) for oar in self.oars.values()]:
@@ -389,8 +445,8 @@ class GridBox:
             shutil.rmtree(self.directory, ignore_errors=True)
         if self._cluster is not None:
             attempt(self._cluster.stop)
-        self.api, self._cluster, self.directory, self._links = None, None, None, None
-        self._frontends, self.kadeploys, self._vlan_names = [], {}, {}
+        self.api, self._cluster, self.directory, self._links, self._networks = None, None, None, None, None
+        self._frontends, self.kadeploys, self._vlan_names, self._off = [], {}, {}, set()
         self.oars, self.hosts, self.settings, self.oar_kind = {}, {}, {}, ""
         for error in errors[1:]:
             logger.error("Grid'5000 in a box: at its end: %r", error)

@@ -63,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--start", metavar="DATE", help="the date when it begins, 'YYYY-MM-DD hh:mm:ss' in Paris")
     parser.add_argument("--rate", type=float, default=1.0, help="seconds of its clock for each second")
     parser.add_argument("--charter", action="store_true", help="refuse jobs that break the usage policy")
+    parser.add_argument("--guests", action="store_true", help="with a guest for virtual machines on deployed nodes; needs root")
     parser.add_argument("--directory", metavar="DIR", help="where the .execo.conf.py is written; default: a new folder")
     parser.add_argument("--json", action="store_true", help="say how it is used as one line of JSON")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="run SCRIPT [ARGUMENT...]", help="a Python script, or any command")
@@ -137,7 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             clock = BoxClock(options.start, options.rate) if options.start or options.rate != 1 else None
             box = stack.enter_context(GridBox(
                 oar=options.oar, isolation=None if options.isolation == "none" else options.isolation, clock=clock, charter=options.charter,
-                nodes_per_cluster=options.nodes_per_cluster, sites=options.sites.split(",") if options.sites else None, configure=False))
+                nodes_per_cluster=options.nodes_per_cluster, sites=options.sites.split(",") if options.sites else None,
+                guests=options.guests, configure=False))
             home = Path(options.directory or stack.enter_context(tempfile.TemporaryDirectory(prefix="execo-gridbox-home-"))).resolve()
             file = box.write_configuration(home)
             stack.callback(file.unlink, missing_ok=True)

@@ -8,6 +8,7 @@ import pprint
 
 from execo.config import default_connection_params, make_default_connection_params
 
+from .._vm.domain import Hypervisor
 from ..config import (
     default_frontend_connection_params,
     default_oarsh_oarcp_params,
@@ -82,6 +83,8 @@ class Overlay:
             LIVE[name].update(copy.deepcopy(values))
         default_frontend_connection_params["host_rewrite_func"] = make_default_frontend_connection_params()["host_rewrite_func"]
         g5k_configuration["clock"] = clock
+        if "hypervisor" in settings["g5k_configuration"]:
+            g5k_configuration["hypervisor"] = Hypervisor(**settings["g5k_configuration"]["hypervisor"])
         self._environment = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
 

@@ -22,6 +22,7 @@ from execo_g5k._testbed.plan import Slot
 from execo_g5k.charter import g5k_charter_time, oar_datetime_to_unixts
 from execo_g5k.config import default_frontend_connection_params
 from execo_g5k.gridbox import BoxClock, GridBox
+from execo_g5k.kadeploy import Deployment
 from execo_g5k.oar import (
     OarSubmission,
     get_current_oar_jobs,
@@ -74,6 +75,11 @@ def test_hosts_are_chosen_of_those_that_are_free(wanted: dict[str, int], prefer:
     (({}, 60), {}, "numbers of hosts"), (({"lyon": 0}, 60), {}, "numbers of hosts"), (({"lyon": True}, 60), {}, "numbers of hosts"),
     ((2, 0), {}, "walltime"), ((2, "x"), {}, "x"), ((2, 60), {"only": "days"}, "'days'"), ((2, 60), {"tries": 0}, "try"),
     ((2, 60), {"job_type": ["deploy", "besteffort"]}, "besteffort"),
+    ((2, 60), {"vlan": "kavlan-5", "environment": "debian12-min"}, "kavlan-local.*'kavlan-5'"),
+    ((2, 60), {"vlan": "kavlan"}, "needs an environment"),
+    ((2, 60), {"vlan": "kavlan", "environment": Deployment(vlan=4, env_name="x")}, "found both"),
+    ((2, 60), {"vlan": "kavlan", "environment": "x", "subnets": {"slash_22": 1}}, "found both"),
+    ((2, 60), {"subnets": {"slash_23": 1}}, "slash_16.*slash_23"), ((2, 60), {"subnets": {"slash_22": 0}}, "slash_22"),
 ])
 def test_what_cannot_be_wanted_is_refused_at_once(arguments: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):

@@ -428,3 +428,28 @@ def test_an_ordinary_user_has_a_box_too(temporary_files: Path) -> None:
     place.mkdir(mode=0o755)
     done = run_as_ordinary_user(place, script + textwrap.indent(CAMPAIGN, "    "))
     assert (done.returncode, SAID in done.stdout, "scheduler, not OAR" in done.stdout, done.stderr) == (7, True, True, ""), done
+
+
+@pytest.mark.parametrize("isolation", [None, pytest.param("namespaces", marks=pytest.mark.requires("root", "namespaces"))])
+def test_a_node_is_switched_off_with_all_that_runs_on_it_and_on_again(isolation: str | None) -> None:
+    with GridBox(oar="own", nodes_per_cluster=2, sites=["lyon"], isolation=isolation) as grid:
+        off, other = "saone-1.lyon.grid5000.fr", "saone-2.lyon.grid5000.fr"
+        quiet = {"nolog_exit_code": True, "nolog_error": True, "timeout": PATIENCE}
+        busy = Remote("echo $$; exec sleep 1000", [off, other], process_args=quiet).start()
+        for process in busy.processes:
+            process.expect(r"^\d+", timeout=PATIENCE)
+        grid.crash(off)
+        lost, works = busy.processes
+        assert lost.wait(PATIENCE).ended
+        assert not works.ended
+        answers = Remote("true", [off, other], process_args={**quiet, "timeout": 20}).run().processes
+        assert [process.ok for process in answers] == [False, True]
+        with pytest.raises(RuntimeError, match=r"off|down"):
+            grid.crash(off)
+        with pytest.raises(KeyError):
+            grid.crash("saone-9.lyon.grid5000.fr")
+        grid.boot(off)
+        assert Remote("true", [off], process_args=quiet).run().ok
+        with pytest.raises(RuntimeError, match=r"on already|not down"):
+            grid.boot(off)
+        busy.kill().wait()

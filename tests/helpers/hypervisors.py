@@ -89,3 +89,13 @@ def soon(cluster: LocalCluster) -> dict[str, Any]:
     """Connection params that give up soon on a host that is dead."""
     options = [option.replace("ConnectTimeout=20", "ConnectTimeout=3") for option in cluster.connection_params["taktuk_connector_options"]]
     return {**cluster.connection_params, "taktuk_connector_options": tuple(options)}
+
+
+def own_home(host: LocalHost, cluster: LocalCluster) -> None:
+    """A home of its own for root, where keys can be put: those of ~/.ssh/authorized_keys may log in then, beside that of the cluster."""
+    run(host, """
+        set -e
+        mount -t tmpfs -o mode=700 own ~root
+        mkdir -m 700 ~root/.ssh
+        cp "$1" ~root/.ssh/authorized_keys
+        mount --bind ~root/.ssh/authorized_keys "$1" """, str(cluster.directory / "authorized_keys"))

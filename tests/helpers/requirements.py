@@ -51,7 +51,8 @@ def _has_perl() -> bool:
 
 def _can_run_oar() -> bool:
     programs = ("oarsub", "oarstat", "oarprint", "oar-database", "Almighty", "psql", "setpriv", "nsenter", "sshd", "ssh-keygen", "perl")
-    if not all(map(has_program, programs)) or not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or not _can_make_namespaces():
+    files = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), Path("/usr/lib/cgi-bin/oarapi/oarapi.cgi")]
+    if not all(map(has_program, programs)) or len(files) < 2 or not files[-1].exists() or not _can_make_namespaces():
         return False
     # Nor may a container's root always mount.
     layer = ("mount -t tmpfs layer /mnt && mkdir /mnt/up /mnt/work &&"
@@ -62,10 +63,9 @@ def _can_run_oar() -> bool:
 
 
 def _has_guest() -> bool:
-    from guest import find_kernel
+    from execo_g5k._gridbox.guest import why_not
 
-    programs = ("libvirtd", "virsh", "qemu-img", "qemu-system-x86_64", "busybox", "dropbear", "dropbearkey", "cpio", "ping", "taktuk")
-    return all(map(has_program, programs)) and find_kernel() is not None and _can_make_namespaces()
+    return why_not() is None and _can_make_namespaces()
 
 
 def _program(name: str, package: str) -> Requirement:
@@ -89,7 +89,7 @@ REQUIREMENTS: dict[str, Requirement] = {
         "no Slurm (slurmctld, slurmd, slurm-client, munge): make system-deps, and run as root"
     ),
     "oar": Requirement(
-        _can_run_oar, "no OAR (oar-server-pgsql, oar-user-pgsql, oar-node, postgresql): make system-deps, and run as root"
+        _can_run_oar, "no OAR (oar-server-pgsql, oar-user-pgsql, oar-node, oar-restful-api, postgresql): make system-deps, and run as root"
     ),
     "grid5000": Requirement(
         lambda: socket.gethostname().endswith(".grid5000.fr") and has_program("oarsub"), "not on a frontend of Grid'5000"

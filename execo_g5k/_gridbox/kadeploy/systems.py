@@ -3,8 +3,8 @@
 **With namespaces**, a node boots into a root of its own, a small file system whose source has the name of a partition, ``/dev/sda2`` for
 the default environment and ``/dev/sda3`` for one that was deployed: it is what ``mount`` and /proc/mounts say, so that the checks of the
 real nodes (root on partition 2) come out as there.  The folders of this machine are mounted in it.  A node that was deployed has another
-/etc: a layer over that of this machine, with a hostname, an os-release, keys and an sshd_config of its own.  To deploy is to crash the
-host and to boot it anew, so nothing that ran there is left.
+/etc: a layer over that of this machine, with a hostname, an os-release, keys and an sshd_config of its own; and more, see `own`.  To deploy
+is to crash the host and to boot it anew, so nothing that ran there is left.
 
 **Without**, all nodes have the root and the account of this machine.  Then a file for each node says what ``mount`` would say, and
 `Systems.check_command` reads it on the node.
@@ -21,6 +21,8 @@ from pathlib import Path
 
 from execo._localcluster import params, tools
 from execo.localcluster import LocalHost
+
+from . import own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,14 +44,20 @@ LINKS
 echo "MOUNTS" >.fstab
 mount -a -T .fstab
 if [ -e "$system/etc" ]; then
-    mkdir .etc .work
-    if ! mount -t overlay etc -o "lowerdir=/etc,upperdir=$1/root/.etc,workdir=$1/root/.work" "$1/root/etc" 2>/dev/null; then
+    mkdir .layers
+    mount -t tmpfs -o mode=755 layers .layers       # not in the root itself: what is unbindable cannot be a layer either
+    layers=$1/root/.layers
+    mkdir .layers/etc .layers/work
+    if ! mount -t overlay etc -o "lowerdir=/etc,upperdir=$layers/etc,workdir=$layers/work" "$1/root/etc" 2>/dev/null; then
         cp -a /etc/. etc
     fi
-    rm -f etc/hostname etc/os-release
+    rm -rf etc/hostname etc/os-release etc/libvirt
     cp -a "$system/etc/." etc
     mount --bind "$1/hosts" "$1/root/etc/hosts"
     sshd_config=/etc/ssh/sshd_config
+OWN
+    umount -l .layers
+    rm -d .layers
 else
     mount --rbind /etc "$1/root/etc"
 fi
@@ -67,7 +75,7 @@ def boot_script() -> str:
     links = [f"ln -s {shlex.quote(os.readlink(entry))} {entry.name}" for entry in plain if entry.is_symlink()]
     directories = [entry.name for entry in plain if entry.is_dir(follow_symlinks=False) and entry.name != "etc"]
     parts = {"PARTITION": DEFAULT_PARTITION, "DIRECTORIES": " ".join(directories), "LINKS": "\n".join(links),
-             "MOUNTS": "\n".join(f"/{name} $1/root/{name} none rbind 0 0" for name in directories)}
+             "OWN": own.SCRIPT, "MOUNTS": "\n".join(f"/{name} $1/root/{name} none rbind 0 0" for name in directories)}
     return re.sub("|".join(parts), lambda found: parts[found[0]], BOOT_SCRIPT)
 
 
@@ -85,10 +93,12 @@ class Systems:
         self.has_roots = has_roots
         self._lock = threading.Lock()
         self._touched: dict[str, Environment | None] = {}
+        self._off: set[str] = set()
+        """Where nodes have no roots."""
         (directory / "systems").mkdir(mode=0o700)
         if not has_roots:
             for node in hosts:
-                self._describe(node, DEFAULT_PARTITION, "default")
+                self._describe(node)
 
     @property
     def check_command(self) -> str | None:
@@ -115,10 +125,12 @@ class Systems:
         with self._lock:
             for node in nodes:
                 self._touched.setdefault(node, None)
-        if self.has_roots:
-            for node in nodes:
-                if self._is_up(node):
-                    self._hosts[node].crash()
+        for node in nodes:
+            if not self.has_roots:
+                self._off.add(node)
+                self._describe(node)
+            elif self.is_on(node):
+                self._hosts[node].crash()
 
     def write(self, nodes: Iterable[str], environment: Environment, keys: str) -> None:
         """Put an environment on their disks.
@@ -130,8 +142,6 @@ class Systems:
             for node in nodes:
                 self._touched[node] = environment
         if not self.has_roots:
-            for node in nodes:
-                self._describe(node, DEPLOYED_PARTITION, environment.name)
             return
         private = []
         for node in nodes:
@@ -147,20 +157,23 @@ class Systems:
             (etc / "hosts").touch()
             (etc / "ssh" / "authorized_keys").write_text(keys, encoding="utf-8")
             config = (self._directory / params.SSHD_CONFIG).read_text(encoding="utf-8")
-            for name in (params.HOST_KEY, params.AUTHORIZED_KEYS):
-                config = config.replace(params.quote_path(self._directory / name), f"/etc/ssh/{name}")
+            # keys that are put into root's home there count too, as those between hypervisors
+            for name, more in ((params.HOST_KEY, ""), (params.AUTHORIZED_KEYS, " .ssh/authorized_keys")):
+                config = config.replace(params.quote_path(self._directory / name), f"/etc/ssh/{name}{more}")
             (etc / "ssh" / "sshd_config").write_text(config, encoding="utf-8")
+            for name, text in own.FILES.items():
+                (etc / name).parent.mkdir(parents=True, exist_ok=True)
+                (etc / name).write_text(text, encoding="utf-8")
             private.append(str(etc / "ssh" / params.HOST_KEY))
         tools.make_keys(*private)
 
     def reset(self, nodes: Iterable[str]) -> None:
         """Put the default environment on their disks; they count as `touched` until `forget`."""
         nodes = list(nodes)
+        with self._lock:
+            self._touched.update(dict.fromkeys(nodes))
         for node in nodes:
-            if self.has_roots:
-                shutil.rmtree(self._directory / "systems" / node, ignore_errors=True)
-            else:
-                self._describe(node, DEFAULT_PARTITION, "default")
+            shutil.rmtree(self._directory / "systems" / node, ignore_errors=True)
 
     def forget(self, nodes: Iterable[str]) -> None:
         """They run the default environment again."""
@@ -171,7 +184,11 @@ class Systems:
     def boot(self, nodes: Iterable[str]) -> None:
         """Returns when their sshd listen.  Those that are up are left alone."""
         if self.has_roots:
-            LocalHost.boot_all([self._hosts[node] for node in nodes if not self._is_up(node)])
+            LocalHost.boot_all([self._hosts[node] for node in nodes if not self.is_on(node)])
+            return
+        for node in nodes:
+            self._off.discard(node)
+            self._describe(node)
 
     def enter(self, node: str) -> list[str]:
         """Words of a program that runs others on a node, as root; [] where nodes are this machine.
@@ -184,9 +201,13 @@ class Systems:
         nsenter = tools.require_tool("nsenter", "util-linux")
         return [nsenter, "-t", str(init), "-n", "-u", "-p", "-m", "--", "setpriv", "--pdeathsig", "KILL"]
 
-    def _is_up(self, node: str) -> bool:
-        return bool(self._hosts[node]._where()["pid"])
+    def is_on(self, node: str) -> bool:
+        """Whether a node runs something that others reach."""
+        return bool(self._hosts[node]._where()["pid"]) if self.has_roots else node not in self._off
 
-    def _describe(self, node: str, partition: str, environment: str) -> None:
+    def _describe(self, node: str) -> None:
+        """What `check_command` reads: one that is off is not deployed."""
+        environment = self.environment_of(node)
+        partition = DEFAULT_PARTITION if environment is None or node in self._off else DEPLOYED_PARTITION
         file = self._directory / "systems" / self._hosts[node].address
-        file.write_text(f"{partition} on / type ext4 (rw,relatime)\n# {environment}\n", encoding="utf-8")
+        file.write_text(f"{partition} on / type ext4 (rw,relatime)\n# {environment.name if environment else 'default'}\n", encoding="utf-8")
