@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from .testbed import G5kTestbed
     from .topology import g5k_graph, treemap
     from .utils import G5kAutoPortForwarder, get_kavlan_host_name
+    from .vmengine import VMEngine as VMEngine
 
 _NAMES = {
     "api_utils": (
@@ -114,6 +115,7 @@ _NAMES = {
     "testbed": ("G5kTestbed",),
     "topology": ("g5k_graph", "treemap"),
     "utils": ("G5kAutoPortForwarder", "get_kavlan_host_name"),
+    "vmengine": ("VMEngine",),          # not in __all__, for it needs execo_engine
     "vmutils": (),
 }
 # {name: module that has it}; a module is its own.

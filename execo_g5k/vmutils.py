@@ -31,21 +31,38 @@ from ._vm.probes import PingProbes
 from ._vm.remote import VMAction, VMSequence
 from ._vm.setup import state_xml
 from ._vm.virsh import JobInfo, PingLog
+from ._vm.vm5k import (
+    activate_vms,
+    get_CPU_RAM_FLOPS,
+    get_max_vms,
+    get_oar_job_vm5k_resources,
+    get_oargrid_job_vm5k_resources,
+    get_vms_slot,
+    prettify,
+    print_step,
+    reboot_hosts,
+    restart_vms,
+    wait_hosts_down,
+    wait_hosts_up,
+)
 from ._vm.waiting import ssh_probe, wait_vms_have_started
 
 # names that are at home here
 _OWN = (
-    Hypervisor, JobInfo, MigrationResult, PingLog, PingProbes, VMAction, VMDeployment, VMList, VMResult, VMSequence, circular_moves,
-    create_disks, create_disks_all_hosts, crossed_moves, define_vms, destroy_vms, distribute_vms, domain_xml, get_capacities, install_vms,
-    list_vm, migrate_vm, migrate_vms, moves_to, pin_vms, put_image, rm_qcow2_disks, show_vms, split_moves, ssh_probe, start_vms, state_xml,
-    wait_vms_have_started,
+    Hypervisor, JobInfo, MigrationResult, PingLog, PingProbes, VMAction, VMDeployment, VMList, VMResult, VMSequence, activate_vms,
+    circular_moves, create_disks, create_disks_all_hosts, crossed_moves, define_vms, destroy_vms, distribute_vms, domain_xml,
+    get_CPU_RAM_FLOPS, get_capacities, get_max_vms, get_oar_job_vm5k_resources, get_oargrid_job_vm5k_resources, get_vms_slot,
+    install_vms, list_vm, migrate_vm, migrate_vms, moves_to, pin_vms, prettify, print_step, put_image, reboot_hosts, restart_vms,
+    rm_qcow2_disks, show_vms, split_moves, ssh_probe, start_vms, state_xml, wait_hosts_down, wait_hosts_up, wait_vms_have_started,
 )
 for _name in _OWN:
     _name.__module__ = __name__         # so that reprs, pickles and the documentation show the public path
 
 __all__ = [
     "Hypervisor", "JobInfo", "MigrationResult", "PingLog", "PingProbes", "VMAction", "VMDeployment", "VMList", "VMResult", "VMSequence",
-    "circular_moves", "create_disks", "create_disks_all_hosts", "crossed_moves", "default_vm", "define_vms", "destroy_vms",
-    "distribute_vms", "domain_xml", "get_capacities", "install_vms", "list_vm", "migrate_vm", "migrate_vms", "moves_to", "pin_vms",
-    "put_image", "rm_qcow2_disks", "show_vms", "split_moves", "ssh_probe", "start_vms", "state_xml", "wait_vms_have_started",
+    "activate_vms", "circular_moves", "create_disks", "create_disks_all_hosts", "crossed_moves", "default_vm", "define_vms",
+    "destroy_vms", "distribute_vms", "domain_xml", "get_CPU_RAM_FLOPS", "get_capacities", "get_max_vms", "get_oar_job_vm5k_resources",
+    "get_oargrid_job_vm5k_resources", "get_vms_slot", "install_vms", "list_vm", "migrate_vm", "migrate_vms", "moves_to", "pin_vms",
+    "prettify", "print_step", "put_image", "reboot_hosts", "restart_vms", "rm_qcow2_disks", "show_vms", "split_moves", "ssh_probe",
+    "start_vms", "state_xml", "wait_hosts_down", "wait_hosts_up", "wait_vms_have_started",
 ]

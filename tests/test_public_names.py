@@ -75,16 +75,18 @@ PUBLIC = {
         unixts_to_oar_datetime
     """,
     "execo_g5k.vmutils": """
-        Hypervisor JobInfo MigrationResult PingLog PingProbes VMAction VMDeployment VMList VMResult VMSequence circular_moves create_disks
-        create_disks_all_hosts crossed_moves default_vm define_vms destroy_vms distribute_vms domain_xml get_capacities install_vms list_vm
-        migrate_vm migrate_vms moves_to pin_vms put_image rm_qcow2_disks show_vms split_moves ssh_probe start_vms state_xml
-        wait_vms_have_started
+        Hypervisor JobInfo MigrationResult PingLog PingProbes VMAction VMDeployment VMList VMResult VMSequence activate_vms
+        circular_moves create_disks create_disks_all_hosts crossed_moves default_vm define_vms destroy_vms distribute_vms domain_xml
+        get_CPU_RAM_FLOPS get_capacities get_max_vms get_oar_job_vm5k_resources get_oargrid_job_vm5k_resources get_vms_slot
+        install_vms list_vm migrate_vm migrate_vms moves_to pin_vms prettify print_step put_image reboot_hosts restart_vms
+        rm_qcow2_disks show_vms split_moves ssh_probe start_vms state_xml wait_hosts_down wait_hosts_up wait_vms_have_started
     """,
+    "execo_g5k.vmengine": "VMEngine VMsFailed",
     "execo_g5k.config": """
         g5k_configuration default_frontend_connection_params default_oarsh_oarcp_params make_default_frontend_connection_params
         make_default_oarsh_oarcp_params
     """,
-    "execo_g5k.gridbox": "BoxClock GridBox",
+    "execo_g5k.gridbox": "BoxClock GridBox build_guest",
     "execo_g5k.oar": """
         OarSubmission OarError GridJobs format_oar_date format_oar_duration get_oarsub_commandline oar_date_to_unixts
         oar_duration_to_seconds oardel oardelgrid oarsub oarsubgrid wait_oar_grid_start wait_oar_job_start get_current_oar_jobs

@@ -12,6 +12,7 @@ from execo.host import Host, get_unique_hosts_list
 from execo.log import logger
 
 from . import actions, setup
+from .description import checked_vms
 from .remote import HostScript, VMAction, new_nonce
 from .script import shell_block
 from .waiting import wait_vms_have_started
@@ -48,7 +49,7 @@ class VMDeployment:
     :param image: a file here that goes to all hosts; None: they have it.
     :param image_format: its format.
     :param deployment: what Kadeploy is to put on the nodes first.
-    :param interface: that goes into the bridge; None: that of the default route.
+    :param interface: that goes into the bridge; None: that of the default route, or without one the first that has an address.
     :param packages: of Debian; empty: none is looked for.
     :param keys: whether the hosts can log in to each other afterwards, with a new key, as migrations by ``qemu+ssh`` need it.
     :param all_disks: make each disk on all hosts.
@@ -80,10 +81,13 @@ class VMDeployment:
     def run(self, steps: Sequence[str] = STEPS) -> Self:
         """Do these steps; never raises for a host or VM that fails.
 
-        :raises ValueError: for an unknown step, or VMs that do not fit on the hosts.
+        :raises ValueError: for an unknown step, VMs that cannot be waited for, as they have no ip, or that do not fit on the hosts.
         """
         if unknown := [step for step in steps if step not in STEPS]:
             raise ValueError(f"steps: expected some of {', '.join(STEPS)}, found {', '.join(map(repr, unknown))}")
+        checked_vms(self.vms, placed=False)
+        if "wait" in steps and self.wait_timeout is not None and (homeless := [vm["id"] for vm in self.vms if vm.get("ip") is None]):
+            raise ValueError(f"VMs without ip cannot be waited for, see wait_timeout: {', '.join(homeless)}")
         for step in steps:
             if step != "deploy_hosts" and not self.hosts:
                 logger.error("%s: no host is left", step)
@@ -123,7 +127,7 @@ class VMDeployment:
 
     def install_packages(self) -> None:
         """What a hypervisor needs, by apt, and its kernel modules."""
-        self.on_hosts("install_packages", (setup.packages_command(self.packages) if self.packages else "") + setup.modules_command())
+        self.on_hosts("install_packages", *([setup.packages_command(self.packages)] if self.packages else []), setup.modules_command())
 
     def make_bridge(self) -> None:
         """The bridge of the hypervisor, if it has one."""

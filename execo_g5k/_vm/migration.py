@@ -9,7 +9,7 @@ from execo.time_utils import get_seconds
 
 from .actions import _disks, _of
 from .description import by_host, checked_vms
-from .moves import STORAGE, MigrationResult, migration_script, moves_to, read_migration, waves
+from .moves import STORAGE, MigrationResult, migration_script, moves_to, read_migration, waves, where_to
 from .remote import HostScript, VMAction, VMSequence, new_nonce
 
 TYPE_CHECKING = False
@@ -43,7 +43,7 @@ def migrate_vms(moves: Iterable[Move], mode: str = "parallel", bandwidth: int | 
     :param destination: URI of libvirt on the other host, as the first one reaches it; ``{host}`` stands for its address.
     :param storage: "inc": copy what the disk has beyond its image, which is there already; "all": copy all; None: the disk is shared.
     :param create_disks: make the disk on the other host first, if it is not there.
-    :param options: more words for `virsh migrate`.
+    :param options: more words for `virsh migrate`.  Without ``--migrateuri``, the memory is sent to the address of the host.
     :raises ValueError: for a VM that moves twice, or to where it is.
     """
     wanted = [(vm, Host(to)) for vm, to in moves]
@@ -85,7 +85,7 @@ def _wave(moves: list[Move], uri: str, words: Sequence[str], cap: int | None, se
     to = {vm["id"]: target for vm, target in moves}
     scripts = []
     for source, theirs in by_host(vm for vm, _target in moves):
-        targets = [(vm["id"], destination.format(host=to[vm["id"]].address)) for vm in theirs]
+        targets = [(vm["id"], where_to(to[vm["id"]].address, destination, words)) for vm in theirs]
         scripts.append(HostScript(source, tuple(vm["id"] for vm in theirs),
                                   migration_script(nonce, uri, targets, words, cap, seconds, parallel)))
     turns = 1 if parallel else len(moves)

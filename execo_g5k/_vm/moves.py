@@ -106,6 +106,14 @@ def waves(moves: Sequence[Move], mode: str) -> list[list[Move]]:
     return found
 
 
+def where_to(address: str, destination: str, options: Sequence[str]) -> list[str]:
+    """Words for `virsh migrate`.  Left to itself, libvirt sends the memory to what the other host calls itself: in a VLAN, or under a name
+    that only that host knows, in vain."""
+    told = any(word.startswith("--migrateuri") for word in options)
+    where = f"[{address}]" if ":" in address else address
+    return [destination.format(host=address), *([] if told else ["--migrateuri", f"tcp://{where}"])]
+
+
 # Arguments: number, VM, seconds that it has, MiB/s or nothing, then those of `virsh migrate`.
 FUNCTION = """
 migrate() {
@@ -141,18 +149,18 @@ migrate() {
 """
 
 
-def migration_script(nonce: str, uri: str, moves: Sequence[tuple[str, str]], options: Sequence[str], cap: int | None, seconds: int,
-                     parallel: bool) -> str:
+def migration_script(nonce: str, uri: str, moves: Sequence[tuple[str, Sequence[str]]], options: Sequence[str], cap: int | None,
+                     seconds: int, parallel: bool) -> str:
     """Script for the host that the VMs leave.
 
-    :param moves: (name, URI of the destination).
+    :param moves: (name, words for `virsh migrate` that say where to).
     :param cap: MiB/s.
     :param seconds: that each migration has.
     """
     function = FUNCTION.replace("VIRSH", virsh(uri))
     calls = []
     for number, (name, to) in enumerate(moves):
-        words = ["migrate", str(number), name, str(seconds), "" if cap is None else str(cap), *options, to]
+        words = ["migrate", str(number), name, str(seconds), "" if cap is None else str(cap), *options, *to]
         calls.append((name, shlex.join(words)))
     if not parallel:
         return function + "".join(shell_block(nonce, name, [call]) for name, call in calls)

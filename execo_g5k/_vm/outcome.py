@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-_ERROR = re.compile(r"^error:\s*(.*)$", re.MULTILINE)
+_ERROR = re.compile(r"^(?:error|qemu-img):\s*(.*)$", re.MULTILINE)
 LONGEST_REASON = 300
 
 
@@ -100,7 +100,7 @@ def shortened(text: str) -> str:
 
 
 def virsh_errors(output: str) -> list[str]:
-    """What virsh said behind "error:"."""
+    """What virsh said behind "error:", or qemu-img behind its name."""
     return [found.strip() for found in _ERROR.findall(output) if found.strip()]
 
 

@@ -38,10 +38,11 @@ def modules_command() -> str:
 def bridge_command(bridge: str, interface: str | None = None) -> str:
     """Put a network interface into a bridge that takes over its addresses and routes, all at once: connections survive it.
 
-    :param interface: None: that of the default route.
+    :param interface: None: that of the default route, or without one the first that has an address.
     """
     name = shlex.quote(bridge)
-    default = "$(ip -o route show default | sed -n 's/.* dev \\([^ ]*\\).*/\\1/p' | head -n 1)"
+    default = ("$({ ip -o route show default | sed -n 's/.* dev \\([^ ]*\\).*/\\1/p'; "
+               "ip -o -4 addr show scope global | sed -n 's/^[0-9]*: *\\([^ ]*\\) .*/\\1/p'; } | head -n 1)")
     find = default if interface is None else shlex.quote(interface)
     return (f"! ip link show dev {name} >/dev/null 2>&1 || exit 0\n"
             f"link={find}\n"

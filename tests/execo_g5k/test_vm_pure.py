@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from execo_g5k._vm import setup
 from execo_g5k._vm.actions import disk_commands
 from execo_g5k._vm.description import describe
-from execo_g5k._vm.moves import migration_script, read_migration, waves
+from execo_g5k._vm.moves import migration_script, read_migration, waves, where_to
 from execo_g5k._vm.outcome import Block, VMResult, attribute, parse_blocks, reason_of, summary
 from execo_g5k._vm.placement import place
 from execo_g5k._vm.script import LONGEST, begin_line, end_line, shell_block, virsh_blocks, virsh_word
 from execo_g5k._vm.virsh import parse_jobinfo, parse_names, parse_ping, parse_size
 from execo_g5k.vmutils import (
     Hypervisor,
+    VMDeployment,
     circular_moves,
     crossed_moves,
     default_vm,
@@ -232,6 +233,8 @@ def test_virsh_tells_of_each_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("block", "reason"), [
     (Block("0", "error: only words"), None),
     (Block("1", "x\nerror: No space left"), "No space left"),
+    (Block("1", "qemu-img: /x.part: Could not open '/base': No such file\nCould not open backing image."),
+     "/x.part: Could not open '/base': No such file"),
     (Block("7", "last words\n"), "exit code 7: last words"),
     (Block(None, "half"), "it did not come to an end: half"),
     (Block("-", "fine"), None),
@@ -321,7 +324,7 @@ esac
 def test_a_migration_that_does_not_converge_is_aborted_and_tells_how_far_it_came(tmp_path: Path, parallel: bool) -> None:
     (tmp_path / "virsh").write_text(FAKE_VIRSH)
     (tmp_path / "virsh").chmod(0o755)
-    moves = [("slow", "qemu+ssh://b/system"), ("quick", "qemu+ssh://c/system")]
+    moves = [("slow", ["qemu+ssh://b/system"]), ("quick", ["qemu+ssh://c/system"])]
     script = migration_script(NONCE, "qemu:///system", moves, ["--live"], 32, 1, parallel)
     out = sh(f"cd {tmp_path}\n{script}", PATH=f"{tmp_path}:/usr/bin:/bin", FLAG=str(tmp_path / "flag"))
     told = attribute("a", ["slow", "quick"], out, NONCE, None)
@@ -332,6 +335,16 @@ def test_a_migration_that_does_not_converge_is_aborted_and_tells_how_far_it_came
     assert quick.seconds < 1
     assert (slow.ok, slow.aborted, slow.still_runs, slow.job.rounds) == (False, True, True, 7)
     assert re.match(r"did not converge: aborted after [\d.]+ s, 7 rounds, 96 MiB sent; the VM still runs on a", str(slow.reason))
+
+
+@pytest.mark.parametrize(("address", "options", "words"), [
+    ("node-1-kavlan-4", (), ["qemu+ssh://node-1-kavlan-4/system", "--migrateuri", "tcp://node-1-kavlan-4"]),
+    ("fd00::1", (), ["qemu+ssh://fd00::1/system", "--migrateuri", "tcp://[fd00::1]"]),
+    ("node-1", ("--migrateuri", "tcp://10.0.0.9"), ["qemu+ssh://node-1/system"]),
+    ("node-1", ("--migrateuri=tcp://10.0.0.9",), ["qemu+ssh://node-1/system"]),
+])
+def test_the_memory_goes_to_the_address_of_the_host_unless_told_otherwise(address: str, options: tuple[str, ...], words: list[str]) -> None:
+    assert where_to(address, "qemu+ssh://{host}/system", options) == words
 
 
 @given(st.text(alphabet="@startendjobabortstate 0123456789.:\nIteration"))
@@ -402,6 +415,13 @@ def test_the_downtime_is_the_longest_silence() -> None:
 
 
 # setup of hosts
+
+
+def test_a_vm_that_cannot_be_waited_for_is_named_before_anything_is_done() -> None:
+    with pytest.raises(ValueError, match="VMs without ip cannot be waited for, see wait_timeout: vm-0, vm-1"):
+        VMDeployment(["h1"], vms_on("h1", "h1")).run()
+    with pytest.raises(ValueError, match=r"steps: expected some of deploy_hosts.* found 'launch'"):
+        VMDeployment(["h1"]).run(["launch"])
 
 
 def test_keys_are_added_once_in_the_home_of_the_user(tmp_path: Path) -> None:
