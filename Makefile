@@ -7,6 +7,9 @@ WORKERS ?= 2
 TESTS ?= tests
 PYTEST_ARGS ?=
 
+# A worker takes file after file, in the order that tests/conftest.py gives them.
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 PROJECTS = execo/pyproject.toml $(wildcard execo_engine/pyproject.toml execo_engine/setup.py execo_g5k/pyproject.toml execo_g5k/setup.py)
@@ -24,14 +27,15 @@ SYSTEM_PACKAGES_VM = cpio dropbear-bin ipxe-qemu iputils-ping libvirt-clients li
 GUEST_KERNEL = linux-image-cloud-amd64
 # For check-wheels: what schedulers, guests and broken hosts take most of the time for says nothing of how it was packed.
 WHEEL_TESTS = -k 'not fault and not kill and not real and not remote_and_taktuk and not postgresql and not testbed and not deploy \
-    and not vm_ and not gridbox_oar and not slurm and not sweeper and not api_selection'
+    and not vm_ and not vmengine and not collocation and not campaign and not gridbox_ and not slurm and not sweeper \
+    and not api_selection and not samples and not demo'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test develop check doc bench wheels check-wheels system-deps clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo           a campaign on ssh hosts of this machine, which is killed and goes on'
+	@echo 'make demo           a campaign on a Grid'\''5000 in a box, whose jobs end, whose nodes die, which is killed and goes on'
 	@echo 'make test           the tests; says what it skipped, and how to get it'
 	@echo 'make develop        editable installs of the three packages and all tools in $(VENV)'
 	@echo 'make check          ruff, mypy --strict, layers'
@@ -54,7 +58,7 @@ $(VENV)/.made:
 	@touch '$@'
 
 $(VENV)/.demo: $(VENV)/.made $(PROJECTS)
-	$(PIP) install -q -e './execo[localcluster]' -e './execo_engine[plot]'
+	$(PIP) install -q -e './execo[localcluster]' -e './execo_engine[plot]' -e ./execo_g5k
 	@touch '$@'
 
 $(VENV)/.test: $(VENV)/.demo
@@ -79,7 +83,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	@mkdir -p build && rm -f build/skipped
 	@status=0; export EXECO_SKIP_FILE='$(CURDIR)/build/skipped'; \
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not serial' $(PYTEST_ARGS) $(TESTS) || status=$$?; \
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not serial' $(PYTEST_ARGS) $(TESTS) || status=$$?; \
 	[ $$status -ne 5 ] || status=0; \
 	$(BIN)/python -m pytest -m serial $(PYTEST_ARGS) $(TESTS) || { code=$$?; [ $$code -eq 5 ] || status=$$code; }; \
 	[ ! -s build/skipped ] || { echo 'In both runs:'; sort -u build/skipped; }; \
@@ -114,7 +118,7 @@ check-wheels: wheels
 	set -- dist/execo-*.whl dist/execo_engine-*.whl dist/execo_g5k-*.whl && build/check-wheels/venv/bin/python -m pip --disable-pip-version-check install -q \
 	    --find-links dist "$$1[localcluster,test]" "$$2[pandas,plot]" "$$3[keyring,pandas,plot,postgresql,topology]"
 	cd build/check-wheels/elsewhere && EXECO_INSTALLED=1 ../venv/bin/python -m pytest -c ../../../pyproject.toml \
-	    --rootdir ../../.. -n $(WORKERS) --dist loadfile -m 'not serial' $(WHEEL_TESTS) $(PYTEST_ARGS) \
+	    --rootdir ../../.. $(PARALLEL) -m 'not serial' $(WHEEL_TESTS) $(PYTEST_ARGS) \
 	    $(addprefix ../../../,$(TESTS))
 
 # Servers among them must not start: policy-rc.d says so to their packages, for as long as this takes.
