@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 FAMILIES = (
     "spawn", "hold", "output", "latency", "ssh", "copy", "shared", "taktuk", "figure1", "gather", "sweep", "campaign", "api", "oarsub",
-    "vms", "planning", "imports",
+    "deploy", "vms", "planning", "imports",
 )
 """In the order of the report."""
 

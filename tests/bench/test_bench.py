@@ -128,7 +128,7 @@ class TestPlan:
         assert [w.name for w in registry.choose(WORKLOADS, ["spawn"])] == ["spawn", "spawn-heap"]
         assert [w.name for w in registry.choose(WORKLOADS, ["ssh-connector", "hold-most"])] == ["hold-most", "ssh-connector"]
         hours = [w.name for w in WORKLOADS if w not in registry.choose(WORKLOADS, [])]
-        assert hours == ["figure1", "figure1-connector", "figure1-sessions"]
+        assert hours == ["figure1", "figure1-connector", "figure1-sessions", "vms-most"]
         with pytest.raises(KeyError, match="no workload 'spa', only spawn"):
             registry.choose(WORKLOADS, ["spa"])
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 HOSTS = 4
 SECONDS = 0.5
 """Of a combination.  That of a real one is minutes."""
+VMS = 5
+"""Of a combination."""
 
 
 def _work(number: int) -> dict[str, Any]:
@@ -48,6 +50,47 @@ def engine(n: int) -> dict[str, float]:
     return _shares(meter, n)
 
 
+def vm_engine(n: int) -> dict[str, float]:
+    """One combination after another, each with VMs of libvirt's test driver: what the campaign itself says of its steps."""
+    import json
+
+    from execo_engine.testbeds import StaticTestbed
+    from execo_g5k.vmengine import VMEngine
+    from execo_g5k.vmutils import Hypervisor, define_vms, install_vms, start_vms
+    from execobench.workloads.vms import URI, hypervisors
+
+    class Campaign(VMEngine):
+        parameters: Any = range(n)
+        hypervisor = Hypervisor(kind="test", uri=URI)
+
+        def prepare(self, hosts: Any) -> None:
+            """They are hypervisors."""
+
+        def define(self, combination: Any, hosts: Any) -> Any:
+            return define_vms([f"vm-{number}" for number in range(VMS)], ip_mac=[("10.0.0.1", "52:54:00:00:00:01")] * VMS)
+
+        def make_disks(self, vms: Any, hosts: Any) -> None:
+            """The test driver has none."""
+
+        def start_vms(self, vms: Any) -> None:
+            for action in (install_vms, start_vms):
+                self.require(action(vms, self.hypervisor, self.connection_params))
+
+        def measure(self, combination: Any, vms: Any, hosts: Any, directory: Any) -> Any:
+            return _work(combination)
+
+    folder = scratch("campaign")
+    with hypervisors(VMS) as cluster:
+        campaign = Campaign()
+        campaign.testbed = StaticTestbed(cluster.hosts[:1], connection_params=cluster.connection_params)
+        with Meter() as meter:
+            campaign.start(["-c", folder, "-l", "WARNING"])
+    expect_equal("results", sorted(row["double"] for row in campaign.results.rows()), [2 * number for number in range(n)])
+    with open(f"{folder}/notebook.json", encoding="utf-8") as file:
+        steps = json.load(file)["steps"]
+    return {**meter.values, "overhead": 1 - (steps["wall"] - steps["other"]) / meter.values["wall"]}
+
+
 def _shares(meter: Meter, n: int) -> dict[str, float]:
     """Also the share of the wall time that is not work: of n combinations, HOSTS at once."""
     work = n * SECONDS / HOSTS
@@ -70,5 +113,18 @@ WORKLOADS = [
         reps=3,
         note="The overhead is the share of the wall time that is not that of the combinations: the notebook, three records on the disk "
         "for each combination, and the schedule.",
+    ),
+    Workload(
+        name="campaign-vms",
+        title=f"N combinations with {VMS} virtual machines (libvirt's test driver), {SECONDS} s of measure, one after another",
+        size="combinations",
+        sizes=(20,),
+        quick_sizes=(2,),
+        base="execo VMEngine",
+        metrics=(Metric("wall"), Metric("overhead", "%", 100), Metric("cpu")),
+        implementations=(Implementation("execo VMEngine", vm_engine, OURS, needs=("libvirtd", "virsh", "ssh", "taktuk", "ip")),),
+        reps=3,
+        note="As root. The overhead is the share of the wall time, from the start of the engine to its end, that is in none of its steps: "
+        "reserve, check and prepare hosts, start, measure, destroy, as `steps.jsonl` has them.",
     ),
 ]
