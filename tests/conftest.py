@@ -59,6 +59,15 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"execo: {_found('execo').parent}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests come first, then those with many: so no worker is left alone with a long one at the end."""
+    weights: Counter[Path] = Counter()
+    for item in items:
+        needed = {name for marker in item.iter_markers("requires") for name in marker.args}
+        weights[item.path] += 1000 if item.get_closest_marker("timeout") or "qemu" in needed else 1
+    items.sort(key=lambda item: -weights[item.path])
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("requires"):
         _require(*marker.args)

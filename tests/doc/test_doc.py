@@ -12,22 +12,29 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
+import json
 import os
 import re
+import runpy
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+from ordinary_user import run_as_ordinary_user
 from requirements import available
 
 ROOT = Path(__file__).resolve().parents[2]
 DOC = ROOT / "doc"
 README = ROOT / "README.md"
 SAMPLES = DOC / "code_samples"
+DEMO = SAMPLES / "demo.py"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 SECONDS = 100
 NEEDS = {":class: namespaces": ("namespaces", "nft"), ":class: taktuk": ("taktuk",), ":class: grid5000": ("grid5000",)}
@@ -145,7 +152,8 @@ def run_alone(arguments: list[str], folder: Path) -> subprocess.CompletedProcess
                           text=True, encoding="utf-8", timeout=SECONDS)
 
 
-EXPLAINED = ("demo.py", "darts.py", "execo_conf.py")
+EXPLAINED = ("demo.py", "darts.py", "execo_conf.py", "broadcast.py", "broadcast_peer.py", "independent.py", "collocation.py",
+             "migration.py")
 """Samples with a test of their own."""
 PAGES = [*sorted(page for page in DOC.rglob("*.rst") if examples_of(page.read_text(encoding="utf-8"))), README]
 
@@ -168,13 +176,72 @@ def test_a_sample_script_runs_and_prints_what_its_end_says(script: Path, tmp_pat
     assert not difference(textwrap.dedent(prints.replace("#", "")), done.stdout), done.stdout
 
 
-@pytest.mark.requires("ssh", "matplotlib")
-@pytest.mark.parametrize(("script", "arguments", "page"), [("demo.py", ["results"], "demo.rst"), ("darts.py", [], "guide/darts.rst")])
-def test_a_script_that_is_explained_prints_what_its_page_shows(script: str, arguments: list[str], page: str, tmp_path: Path) -> None:
-    done = run_alone([str(SAMPLES / script), *arguments], tmp_path)
+@pytest.mark.requires("ssh")
+def test_the_script_that_is_explained_line_by_line_prints_what_its_page_shows(tmp_path: Path) -> None:
+    done = run_alone([str(SAMPLES / "darts.py")], tmp_path)
     assert done.returncode == 0, done.stderr
-    shown = output_blocks((DOC / page).read_text(encoding="utf-8"))
-    assert not difference(shown, done.stdout), done.stdout
+    assert not difference(output_blocks((DOC / "guide" / "darts.rst").read_text(encoding="utf-8")), done.stdout), done.stdout
+
+
+# The demo: as an ordinary user, without qemu; and its virtual machine. CI runs all of it, as root, at its end
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """One that any user can enter."""
+    folder = Path(tempfile.mkdtemp(prefix="demo-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def path_without_qemu(folder: Path) -> str:
+    """A folder with links to all programs but qemu."""
+    folder.mkdir()
+    for place in reversed(os.environ["PATH"].split(os.pathsep)):
+        for program in Path(place).glob("[!q]*"):
+            link = folder / program.name
+            link.unlink(missing_ok=True)
+            link.symlink_to(program)
+    return str(folder)
+
+
+def run_demo(place: Path, results: str) -> subprocess.CompletedProcess[str]:
+    """As an ordinary user, where that can be had."""
+    script = place / DEMO.name              # where that user can read it
+    shutil.copy(DEMO, script)
+    if available("root"):
+        return run_as_ordinary_user(place, f"os.environ['PYTHONPATH'] = os.pathsep.join(sys.path); os.environ['TZ'] = 'UTC'\n"
+                                    f"os.chdir(os.environ['HOME']); sys.argv = [{str(script)!r}, {results!r}]\n"
+                                    "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')\n", timeout=170)
+    return subprocess.run([sys.executable, script, results], cwd=place, capture_output=True, text=True, timeout=170, check=False)
+
+
+@pytest.mark.requires("ssh", "matplotlib")
+def test_the_demo_prints_what_its_page_shows(public_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", path_without_qemu(public_folder / "bin"))
+    done = run_demo(public_folder, "results")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not difference(output_blocks((DOC / "demo.rst").read_text(encoding="utf-8")), done.stdout), done.stdout
+    assert "processes on the nodes, not virtual machines: " in done.stdout
+    assert re.search("left out: .*grid5000.fr", done.stdout), done.stdout             # the node that died, in the next job
+    folder = next(public_folder.glob("**/results")) / "pi"
+    lines = [json.loads(line)["result"] for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len({tuple(line["parameters"].values()) for line in lines}) == len(lines) == 12
+    assert all(line["metrics"]["error"] < 1 for line in lines)
+    assert (folder / "pi.png").read_bytes().startswith(b"\x89PNG")
+    assert len({line["run"] for line in lines}) == 2
+
+
+@pytest.mark.requires("qemu")
+def test_its_virtual_machine_throws_darts_and_goes(tmp_path: Path) -> None:
+    from execo import Process  # not above: the log of the pages is to be among what they print
+
+    demo: dict[str, Any] = runpy.run_path(str(DEMO))
+    arguments = demo["try_guest"](tmp_path / "guest")
+    assert arguments == ["--guest", str(tmp_path / "guest")]
+    guest = Process(demo["in_guest"](demo["DARTS"].format(seed=1, side=8, grid=1), arguments[1]), shell=True, timeout=60).run()
+    assert guest.ok, guest.stderr
+    assert abs(float(guest.stdout) - 3.14) < 0.5
 
 
 def test_the_sample_of_a_configuration_file_is_read(tmp_path: Path) -> None:

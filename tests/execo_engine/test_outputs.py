@@ -104,10 +104,10 @@ def test_the_reader_of_the_copy_may_go_away(tmp_path):
 
 
 def test_a_full_disk_stops_the_copy_and_not_the_program(tmp_path):
-    done = run("copy_outputs('/dev/full', '/dev/full')\nprint(1)\nprint(2)\nsys.exit(3)\n", tmp_path)
+    done = run("copy_outputs('/dev/full', '/dev/full')\nprint('first')\nprint('second')\nsys.exit(3)\n", tmp_path)
     assert done.returncode == 3
     lines = done.stdout.splitlines()
-    assert [line for line in lines if line.isdigit()] == ["1", "2"]
+    assert 0 <= done.stdout.find("first") < done.stdout.find("second")      # the warning may come between a line and its end
     assert len([line for line in lines if "not copied any more" in line and "No space left" in line]) == 1
 
 

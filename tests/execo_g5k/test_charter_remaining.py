@@ -167,7 +167,9 @@ def test_a_real_database_says_what_the_api_says() -> None:
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     with GridBox(oar="real", sites=["lyon"], nodes_per_cluster=2) as box:
         now = time.time()
-        start, _ = get_next_charter_period(now + 86400, now + 30 * 86400)
+        _, end = get_next_charter_period(now, now + 30 * 86400)
+        assert end is not None
+        start, _ = get_next_charter_period(end + 86400, now + 30 * 86400)       # the begin of a day, not the middle of one
         assert start is not None
         day = charter.unixts_to_oar_datetime(start).date()
         saone, noop = "{cluster='saone'}/nodes=2", "{cluster='saone'}/nodes=1"
