@@ -345,8 +345,8 @@ class port_forwarder_stderr_handler(ProcessOutputHandler):
         if self.pf_open_re.match(string):
             process.forwarding.set()
             process._on_announced()
-        elif string.startswith("debug1: Entering interactive session"):
-            process._settled.set()
+        elif process.forwarding.is_set() and string.startswith("debug1: Entering interactive session"):
+            process._settled.set()          # the ssh that goes to a jump host says so too, before there is any port
 
 
 class PortForwarder(SshProcess):

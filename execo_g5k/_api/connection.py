@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -310,12 +311,18 @@ def _may_pass(failure: APIException) -> bool:
 
 def _split_credentials(uri: str) -> tuple[str, str | None, str | None]:
     """An address without the user and password that it may hold, and these."""
-    parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"address of the API: expected http:// or https://, a host and a path, found {uri!r}")
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port          # a ValueError for what is none
+    except ValueError:          # which would show what is wrong
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.path + parts.query + parts.fragment:
+        # Before any @ there may be a password, however badly it is written.
+        shown = re.sub(r"(?s)^([a-zA-Z][a-zA-Z0-9+.-]*://)?.*@", r"\1...@", str(uri))
+        raise ValueError(f"address of the API: expected http:// or https://, a host and a path, found {shown!r}")
     place = parts.netloc.rpartition("@")[2]
     base = urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
-    return base, parts.username, parts.password
+    return base, parts.username and unquote(parts.username), None if parts.password is None else unquote(parts.password)
 
 
 def _as_argument(value: Any) -> str:

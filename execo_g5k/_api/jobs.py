@@ -39,8 +39,12 @@ def _path(site: str, job_id: int | str | None = None, more: str = "") -> str:
 def request_of(job_spec: OarSubmission) -> dict[str, Any]:
     """What is posted for a submission.
 
-    :raises ValueError: for a date or duration that cannot be read, or `additional_options` that the API has no word for.
+    :raises ValueError: for a date or duration that cannot be read, a directory that a shell would change, or `additional_options` that
+        the API has no word for.
     """
+    if job_spec.directory and not re.fullmatch(r"[\w./~+@%:=,-]+", job_spec.directory):
+        raise ValueError(f"directory of a job: expected one that OAR's API can go to, of letters, digits and ./~+@%:=,-_, "
+                         f"found {job_spec.directory!r}")
     groups = [job_spec.resources] if isinstance(job_spec.resources, str) else list(job_spec.resources or [])
     resources = "+".join(group for group in groups if group)
     if job_spec.walltime is not None:
@@ -58,8 +62,12 @@ def request_of(job_spec: OarSubmission) -> dict[str, Any]:
 
 
 def _escaped(value: Any) -> Any:
-    # OAR's own API writes what is posted between quotes into a line of shell; the command alone goes into a file.
-    return [_escaped(one) for one in value] if isinstance(value, list) else re.sub(r"([$`])", r"\\\1", str(value))
+    # OAR's own API writes what is posted between double quotes, for two shells; the command alone goes into a file.  It escapes `"` for
+    # both; `$`, `` ` `` and what would be an escape of the closing quote for the first one; and no other backslash.
+    if isinstance(value, list):
+        return [_escaped(one) for one in value]
+    text = re.sub(r'\\+(?=[^"$`\\])', lambda found: 4 * found[0], str(value))
+    return re.sub(r"(\\*)([$`]|\Z)", lambda found: 2 * found[1] + ("\\" if found[2] else "") + found[2], text)
 
 
 def _additional(options: str | None) -> dict[str, Any]:
@@ -83,7 +91,7 @@ def api_submit_job(job_spec: OarSubmission, site: str) -> int:
     """Submit a job; its id.  It is posted once, whatever happens.
 
     :raises APIException: if it is refused: its text has OAR's reason; or if there is no answer: then it may have been accepted or not.
-    :raises ValueError: for what the API has no word for.
+    :raises ValueError: for what the API has no word for, and for a directory that a shell would change.
     """
     path = _path(site)
     with configured() as api:

@@ -7,8 +7,9 @@ import importlib
 
 from execo.time_utils import get_seconds, get_unixts
 
+from .._clock import now
 from .catalog import get_host_site
-from .connection import APIException, configured, in_parallel
+from .connection import APIConnection, APIException, configured, in_parallel
 from .names import address, get_host_shortname
 
 TYPE_CHECKING = False
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from execo.time_utils import Date, Duration
 
     Sample = tuple[float, Any]
+    Row = tuple[float, str, Any]        # date, short name of the host, value
 
 _HOSTS_A_REQUEST = 100      # so that the address of a request stays below what servers take
+_OVERLAP = 0.0005           # seconds: what the roundings of dates may hide, and less than lies between measurements
 
 
 def get_hosts_metric(hosts: Iterable[str | Host], metric: str, from_ts: Date | None = None, to_ts: Date | None = None,
@@ -37,7 +40,8 @@ def get_hosts_metric(hosts: Iterable[str | Host], metric: str, from_ts: Date | N
     :raises ValueError: for a host whose site is unknown, or a `resolution` that is not positive.
     :raises APIException: if a site does not answer.
 
-    Hosts without measurements have no values, and ``from`` and ``to`` are None.
+    Hosts without measurements have no values, and ``from`` and ``to`` are None.  Sites are asked again and again until all has come, for
+    their answers are cut after some thousands of values.
     """
     given = list(hosts)
     seconds = None if resolution is None else get_seconds(resolution)
@@ -72,6 +76,8 @@ def get_hosts_metric_dataframe(hosts: Iterable[str | Host], metrics: str | Itera
 
 def _samples(hosts: list[str | Host], metric: str, from_ts: Date | None, to_ts: Date | None) -> dict[str, list[Sample]]:
     """{short name: samples in order of date}."""
+    if to_ts is None and from_ts is not None:       # or the site would stop some minutes after the start
+        to_ts = now()
     query = {"metrics": metric, "start_time": None if from_ts is None else int(get_unixts(from_ts)),
              "end_time": None if to_ts is None else int(get_unixts(to_ts))}
     by_site: dict[str, list[str]] = {}
@@ -86,22 +92,36 @@ def _samples(hosts: list[str | Host], metric: str, from_ts: Date | None, to_ts: 
                 for first in range(0, len(names), _HOSTS_A_REQUEST)]
     found: dict[str, list[Sample]] = {}
     with configured() as api:
-        def ask(request: tuple[str, list[str]]) -> list[tuple[str, Sample]]:
-            site, names = request
-            path = f"/sites/{site}/metrics"
-            answer = api.get_json(path, nodes=names, **query)
-            try:
-                return [(str(row["device_id"]), (_unixts(row["timestamp"]), row["value"])) for row in answer]
-            except (AttributeError, KeyError, TypeError, ValueError) as wrong:
-                raise APIException(api.uri(path), "GET", exception=ValueError(
-                    f"no measurements: {wrong!r} in {str(answer)[:200]}")) from None
-
-        for rows in in_parallel(ask, requests):
-            for name, sample in rows:
-                found.setdefault(name, []).append(sample)
-    for samples in found.values():
-        samples.sort(key=lambda sample: sample[0])
+        for rows in in_parallel(lambda request: _rows(api, *request, query), requests):
+            for timestamp, name, value in rows:
+                found.setdefault(name, []).append((timestamp, value))
     return found
+
+
+def _rows(api: APIConnection, site: str, names: list[str], query: dict[str, Any]) -> list[Row]:
+    """All measurements of a question, in order of date, which is that of the answers: what they lack comes after their end."""
+    path, query = f"/sites/{site}/metrics", {"nodes": names, **query}
+    rows = _answer(api, path, query)
+    most, before = len(rows), 0
+    while len(rows) > before:
+        before = len(rows)
+        # Of the last date, those of some hosts have perhaps been cut off: it is asked for again.
+        answer = _answer(api, path, {**query, "start_time": rows[-1][0] - _OVERLAP})
+        while answer and rows and rows[-1][0] >= answer[0][0]:
+            rows.pop()
+        rows += answer
+        if len(answer) < most:          # there was room for more
+            break
+    return rows
+
+
+def _answer(api: APIConnection, path: str, query: dict[str, Any]) -> list[Row]:
+    answer = api.get_json(path, **query)
+    try:
+        rows = [(_unixts(row["timestamp"]), str(row["device_id"]), row["value"]) for row in answer]
+    except (AttributeError, KeyError, TypeError, ValueError) as wrong:
+        raise APIException(api.uri(path), "GET", exception=ValueError(f"no measurements: {wrong!r} in {str(answer)[:200]}")) from None
+    return sorted(rows, key=lambda row: row[0])
 
 
 def _unixts(date: str) -> float:

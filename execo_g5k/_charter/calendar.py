@@ -75,8 +75,21 @@ def oar_datetime_to_unixts(dt: datetime.datetime) -> float:
     return (dt if dt.tzinfo is not None else dt.replace(tzinfo=paris())).timestamp()
 
 
+def as_day(day: datetime.date) -> datetime.date:
+    """The same day without a time, for a datetime, which is a date and equal to none.
+
+    :raises TypeError: for anything else.
+    """
+    if isinstance(day, datetime.datetime):
+        return day.date()
+    if not isinstance(day, datetime.date):
+        raise TypeError(f"expected a day as a datetime.date, found {day!r}")
+    return day
+
+
 def get_oar_day_start_end(day: datetime.date) -> tuple[float, float]:
     """First and last second, in Unix seconds, of a day in Europe/Paris: 23 and 25 hours apart when the clocks change."""
+    day = as_day(day)
     return _at(day, datetime.time()), _at(day, datetime.time(23, 59, 59))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import importlib.util
 from dataclasses import dataclass
 
 from execo.exception import ProcessesFailed
@@ -12,9 +11,9 @@ from execo.utils import singleton_to_collection
 
 from .._api.catalog import get_site_clusters
 from .._api.connection import configured
+from .._oar.database import is_installed, oar_database
 from ..config import default_frontend_connection_params, g5k_configuration
-from ..utils import G5kAutoPortForwarder
-from .calendar import get_oar_day_start_end
+from .calendar import as_day, get_oar_day_start_end
 from .rules import CharterJob, charter_quotas, charter_use
 
 TYPE_CHECKING = False
@@ -33,7 +32,6 @@ ALL = 999999
 """Resources are not paged when a limit is given."""
 FORESIGHT = 31 * 86400.0
 """A job that has ended was submitted no longer than that before the day."""
-CONNECT_SECONDS = 10
 _LIVE = "waiting,hold,launching,running,suspended,resuming,finishing"
 
 
@@ -67,17 +65,21 @@ def g5k_charter_remaining(sites: str | Iterable[str], day: datetime.date, user: 
     """What a user may still reserve in the day time of a day: ``{site: {cluster: core seconds}}``, of the clusters of the queue default.
 
     :param sites: one or several.
+    :param day: a datetime is the day that it says.
     :param user: None: that of the configuration, for the REST API or the frontends, else that of this machine.
     :param source: ``"postgresql"``, OAR's database (extra `postgresql`), or ``"api"``; None: ``g5k_configuration['planning_source']`` if it
       is set, else the database if psycopg is installed, and the REST API where it cannot be reached.
     :returns: less than 0 where the quota is exceeded; the whole quota if the day is no work day.
     :raises ValueError: for an unknown site or source.
+    :raises TypeError: for a day that is no date.
     """
+    day = as_day(day)
     return {site: charter_state(site, day, user, source).remaining(day) for site in singleton_to_collection(sites)}
 
 
 def charter_state(site: str, day: datetime.date, user: str | None = None, source: Source | None = None) -> CharterState:
     """The quotas of a site, and the jobs of a user that count in them; arguments as those of `g5k_charter_remaining`."""
+    day = as_day(day)
     clusters = get_site_clusters(site)
     if not clusters:                    # there is no OAR to ask
         return CharterState({}, [])
@@ -93,7 +95,7 @@ def _read(site: str, day: datetime.date, user: str, source: Source | None) -> tu
     chosen = source or g5k_configuration.get("planning_source")
     if chosen not in (None, "api", "postgresql"):
         raise ValueError(f"source of the charter: expected 'postgresql', 'api' or None, found {chosen!r}")
-    if chosen == "api" or (chosen is None and importlib.util.find_spec("psycopg") is None):
+    if chosen == "api" or (chosen is None and not is_installed()):
         return _read_api(site, day, user)
     try:
         return _read_database(site, day, user)
@@ -182,23 +184,14 @@ _TYPES = "SELECT job_id, type FROM job_types WHERE job_id = ANY(%(ids)s)"
 
 
 def _read_database(site: str, day: datetime.date, user: str) -> tuple[list[tuple[str, int]], list[CharterJob]]:
-    try:
-        import psycopg
-    except ImportError as error:
-        raise ImportError("OAR's database needs psycopg: pip install 'execo_g5k[postgresql]'") from error
     begins, ends = get_oar_day_start_end(day)
-    database = {name: g5k_configuration[f"oar_pgsql_ro_{name}"] for name in ("user", "password")}
     try:
-        with (
-            G5kAutoPortForwarder(site, f"oardb.{site}.grid5000.fr", g5k_configuration["oar_pgsql_ro_port"]) as (host, port),
-            psycopg.connect(host=host, port=port, dbname=g5k_configuration["oar_pgsql_ro_db"], connect_timeout=CONNECT_SECONDS,
-                            options="-c default_transaction_read_only=on", **database) as connection,
-        ):
+        with oar_database(site) as connection:
             cores = connection.execute(_CORES).fetchall()
             rows = connection.execute(_JOBS, {"user": user, "begins": int(begins), "ends": int(ends)}).fetchall()
             types = connection.execute(_TYPES, {"ids": sorted({row[0] for row in rows})}).fetchall()
-    except psycopg.Error as error:
-        raise OSError(f"OAR's database of {site}: {str(error).strip()}") from error
+    except OSError as error:
+        raise OSError(f"OAR's database of {site}: {error}") from error
     return [(address, number) for address, number in cores], jobs_of_rows(rows, [(job_id, kind) for job_id, kind in types])
 
 

@@ -9,7 +9,7 @@ from execo.time_utils import format_duration
 
 from .._clock import now
 from .._oar.formats import format_oar_date
-from .calendar import charter_days
+from .calendar import as_day, charter_days
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def charter_quotas(cores: Mapping[str, int]) -> dict[str, float]:
 
 def charter_use(jobs: Iterable[CharterJob], day: datetime.date) -> dict[str, float]:
     """{cluster: core seconds} that jobs count in the quota of a day."""
+    day = as_day(day)
     used: dict[str, float] = {}
     for job in jobs:
         if job.counted and day in job.days:

@@ -6,11 +6,13 @@ import sys
 
 from execo.time_utils import format_duration
 
+from .._oar import registry
 from .._oar.frontends import failure_of, place, run_on_frontends, seconds_of
+from .._oar.grid import delete_grids
 from .._oar.jobs import ENDED, delete, look_at
 from .._oar.parse import parse_jobs
 from .._testbed.plan import slots
-from ..oar import get_oar_grid_jobs, get_oar_grids, oardelgrid
+from ..oar import get_oar_grids
 from ..testbed import G5kTestbed
 from . import show
 from .words import job_of, resources_of, sites_of
@@ -18,10 +20,13 @@ from .words import job_of, resources_of, sites_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
     from typing import Any
 
 
 def reserve(args: argparse.Namespace) -> int:
+    if args.queue == "all":
+        raise ValueError("a job is in one queue: expected its name, found 'all'")
     testbed = G5kTestbed(resources_of(args.resources), args.walltime, where=args.where, only="nights" if args.nights else "any",
                          charter=not args.no_charter, job_type=args.type, queue=args.queue, name=args.name, excluded=args.exclude)
     if args.dry_run:
@@ -66,7 +71,7 @@ def _show_slot(args: argparse.Namespace, testbed: G5kTestbed) -> int:
 def jobs(args: argparse.Namespace) -> int:
     """1 if a site does not answer."""
     sites = sites_of(args.sites)
-    grid_of = {(job_id, site): grid for grid in get_oar_grids() for job_id, site in get_oar_grid_jobs(grid)}
+    grid_of = {job: grid for grid, noted in _noted(get_oar_grids(), "jobs").items() for job in noted.jobs}
     processes = run_on_frontends([("oarstat -u -f -J", site) for site in sites], None, seconds_of(False))
     rows: list[dict[str, Any]] = []
     silent = False
@@ -88,6 +93,17 @@ def jobs(args: argparse.Namespace) -> int:
     return 1 if silent else 0
 
 
+def _noted(grids: Iterable[int], command: str) -> dict[int, registry.Grid]:
+    """Those that can be read: one may be damaged, or be deleted by another program meanwhile."""
+    found = {}
+    for grid in grids:
+        try:
+            found[grid] = registry.get(grid)
+        except ValueError as unreadable:
+            print(f"execo_g5k {command}: {unreadable}", file=sys.stderr)
+    return found
+
+
 def _length(seconds: float | None) -> str | None:
     return None if seconds is None else format_duration(seconds)
 
@@ -102,10 +118,12 @@ def delete_jobs(args: argparse.Namespace) -> int:
     unknown = set(args.grid) - set(before)
     if unknown:
         raise ValueError(f"no grid reservation {', '.join(map(str, sorted(unknown)))}; there are {before or 'none'}")
-    grids = before if args.all_grids else args.grid
-    done = [f"{job_id}@{place(site)}" for grid in grids for job_id, site in get_oar_grid_jobs(grid)]
-    oardelgrid(grids)
-    left = [f"grid {grid}" for grid in grids if grid in get_oar_grids()]
+    asked = before if args.all_grids else sorted(set(args.grid))
+    grids = _noted(asked, "del")
+    delete_grids(grids, None, seconds_of(False))
+    there = get_oar_grids()
+    left = [f"grid {grid}" for grid in asked if grid in there]
+    done = [f"{job_id}@{place(site)}" for grid, noted in grids.items() if grid not in there for job_id, site in noted.jobs]
     failed = delete(wanted, None, seconds_of(False))
     states = look_at([(job_id, site) for job_id, site, _ in failed], None, seconds_of(False))
     kept = {(job_id, site): reason for (job_id, site, reason), (facts, _) in zip(failed, states, strict=True)

@@ -7,7 +7,9 @@ import datetime
 from execo.time_utils import format_duration, get_seconds
 
 from .._clock import now
+from .._planning.elements import address_of, kind_of
 from .._planning.slots import needed
+from .._testbed.plan import silent_sites
 from ..api_utils import get_g5k_hosts, get_hosts_properties, get_site_clusters
 from ..charter import (
     CHARTER_RULES,
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
-COLUMNS = ("cluster", "site", "cores", "memory", "gpu_count", "gpu_model", "eth_rate", "switch")
+COLUMNS = ("cluster", "site", "cores", "memory", "gpus", "gpu", "ethernet_rate", "switch")
 """Of the properties of hosts, those that are shown to people."""
 GIB = 1 << 30
 
@@ -40,19 +42,22 @@ def hosts(args: argparse.Namespace) -> int:
     elif args.names:
         print("\n".join(found))
     else:
-        columns = [name for name in COLUMNS if any(name in properties[host] for host in found)]
+        columns = [name for name in COLUMNS if any(properties[host].get(name) for host in found)]
         print(show.table(["host", *columns], [[host, *(_shown(name, properties[host].get(name)) for name in columns)] for host in found]))
     return 0 if found else 1
 
 
 def _shown(name: str, value: Any) -> Any:
-    return f"{value / GIB:g}GiB" if name == "memory" and isinstance(value, (int, float)) else value
+    if not isinstance(value, (int, float)):
+        return value
+    return f"{value / GIB:g}GiB" if name == "memory" else f"{value / 1e9:g}Gbit/s" if name == "ethernet_rate" else value
 
 
 def _planning(args: argparse.Namespace, elements: list[str], nights: bool = False) -> dict[str, dict[str, Any]]:
     planning = get_planning(elements or ["grid5000"], out_of_chart=nights, queues=queues_of(args.queue))
     if planning is None:
         raise ValueError(f"not all of these are sites, clusters or hosts: {' '.join(elements)}")
+    silent_sites(planning, elements or ["grid5000"], queues_of(args.queue))
     if args.where is None:
         return planning
     fitting = set(get_g5k_hosts(None, where=args.where))
@@ -77,16 +82,18 @@ def free(args: argparse.Namespace) -> int:
 
 def slots(args: argparse.Namespace) -> int:
     wanted = resources_of(args.resources, default=1)
-    least = needed(wanted)
-    found = [slot for slot in compute_slots(_planning(args, list(wanted), args.nights), args.walltime)
+    planning = _planning(args, list(wanted), args.nights)
+    names = {name: address_of(name) if kind_of(name) == "host" else name for name in wanted}       # as the planning has them
+    least = needed({names[name]: number for name, number in wanted.items()})
+    found = [slot for slot in compute_slots(planning, args.walltime, include_hosts=True)
              if all(slot[2].get(name, 0) >= number for name, number in least.items())]
     shown = found[:args.number]
     if args.json:
-        show.print_json([{"start_date": start, "end_date": end, "hosts": {name: counts[name] for name in wanted}}
+        show.print_json([{"start_date": start, "end_date": end, "hosts": {name: counts[names[name]] for name in wanted}}
                          for start, end, counts in shown])
     elif shown:
         print(show.table(["start", "end", *wanted],
-                         [[show.date(start), show.date(end), *(counts[name] for name in wanted)] for start, end, counts in shown]))
+                         [[show.date(start), show.date(end), *(counts[names[name]] for name in wanted)] for start, end, counts in shown]))
         if len(found) > len(shown):
             print(f"and {len(found) - len(shown)} later ones")
     return 0 if found else 1

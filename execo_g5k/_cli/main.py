@@ -79,8 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     def where(found: argparse.ArgumentParser) -> None:
         found.add_argument("--where", metavar="CONDITION", help="only hosts like that: 'cores >= 8 and memory >= 32GB'")
 
-    def queue(found: argparse.ArgumentParser, default: str | None = "default") -> None:
-        found.add_argument("-q", "--queue", default=default, help="of the clusters; 'all' for all. Default = default")
+    def queue(found: argparse.ArgumentParser) -> None:
+        found.add_argument("-q", "--queue", default="default", help="of the clusters; 'all' for all. Default = default")
 
     def walltime(found: argparse.ArgumentParser, default: str | None = "1:00:00") -> None:
         found.add_argument("-w", "--walltime", default=default, required=default is None, metavar="H:MM:SS",
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     found = command("reserve", act.reserve, "Reserve hosts at the first slot that the charter allows, on all sites at once.")
     found.add_argument("resources", metavar="NAME=NUMBER", nargs="+", help="hosts of a site, a cluster, or grid5000: lyon=2")
     where(found)
-    queue(found, None)
+    found.add_argument("-q", "--queue", help="of the jobs. Default = that of clusters that are named, else default")
     walltime(found, None)
     found.add_argument("--nights", action="store_true", help="only in nights, at week-ends and on holidays")
     found.add_argument("--no-charter", action="store_true", help="also where the charter would be broken")

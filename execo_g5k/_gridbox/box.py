@@ -263,7 +263,7 @@ class GridBox:
             self.clock.share(directory / "clock.json")
         if self._configure:
             clock = None if self.clock is time.time else self.clock
-            self._overlay.apply(self.settings, clock, {"PATH": self._path()})
+            self._overlay.apply(self.settings, clock, {"PATH": self._path(), **_unproxied()})
 
     def _choose_oar(self) -> tuple[Callable[[SiteSetup], SiteFrontend], str]:
         """What makes the OAR of a site, and a reason for the log."""
@@ -397,7 +397,7 @@ class GridBox:
         import site
 
         # what the user has installed for himself is below the real HOME
-        return {"HOME": str(home), "PATH": self._path(), "PYTHONUSERBASE": site.getuserbase()}
+        return {"HOME": str(home), "PATH": self._path(), "PYTHONUSERBASE": site.getuserbase(), **_unproxied()}
 
     def write_configuration(self, home: str | os.PathLike[str]) -> Path:
         """Write an ``.execo.conf.py`` for programs whose HOME is this folder.
@@ -452,6 +452,14 @@ class GridBox:
             logger.error("Grid'5000 in a box: at its end: %r", error)
         if errors:
             raise errors[0]
+
+
+def _unproxied() -> dict[str, str]:
+    """Variables with which the API is asked directly, for the loopback of a proxy is another one."""
+    names = [name.strip() for variable in ("no_proxy", "NO_PROXY") for name in os.environ.get(variable, "").split(",")]
+    known = dict.fromkeys(name for name in names if name)
+    value = "*" if list(known) == ["*"] else ",".join(dict.fromkeys([*known, "127.0.0.1"]))      # a star means all only when alone
+    return {"no_proxy": value, "NO_PROXY": value}
 
 
 def _stop_all() -> None:

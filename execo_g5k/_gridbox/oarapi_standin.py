@@ -222,10 +222,7 @@ def _sent(request: Request) -> Json:
 
 
 def oarsub_words(sent: Mapping[str, Any]) -> list[str]:
-    """The command that OAR's API makes of what was posted: each field is a long option.
-
-    Of the shell that it goes through, only the escapes ``\\$`` and `` \\` `` are known here.
-    """
+    """The command that OAR's API makes of what was posted: each field is a long option."""
     words = ["oarsub"]
     command = next((str(sent[name]) for name in COMMANDS if sent.get(name)), None)
     for name, value in sent.items():
@@ -240,7 +237,21 @@ def oarsub_words(sent: Mapping[str, Any]) -> list[str]:
 
 
 def _literal(text: str) -> str:
-    return re.sub(r"\\([$`])", r"\1", text)
+    """What is left of a value when, escaped as the real one escapes, it has gone through two shells, each time between double quotes.
+
+    :raises Problem: for what a shell would expand, or would take for the closing quote.
+    """
+    line = re.sub(r'(\\*)"', r'\1\1\\"', text)
+    line = re.sub(r'(\\*)"', r'\1\1\\"', f'"{line}"')
+    line = re.sub(r"(\\*)([$`])", r"\1\1\\\2", line)
+    line = _unquoted(line)
+    if not re.fullmatch(r'"([^"\\$`]|\\.)*"', line, re.DOTALL):
+        raise _Error(500, "Oar server error", f"a shell would not take {line} as it is")
+    return _unquoted(line[1:-1])
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r'\\([\\"$`])|\\\n', r"\1", text)
 
 
 def _walltime_change(job: Fields) -> Json:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import copy
 import os
 import shlex
-import time
 
 from execo.host import Host
 from execo.log import logger
 from execo.time_utils import get_seconds, get_unixts
 from execo.utils import singleton_to_collection
 
+from .._clock import now
 from ..config import g5k_configuration
 from . import registry
 from .frontends import command_of, complain, failure_of, place, run_on_frontends, seconds_of
-from .jobs import Outcome, checked_specs, delete, look_at, nodes_of_jobs, submit, wait_for_starts
+from .jobs import INTERRUPTED_TIMEOUT, Outcome, checked_specs, delete, look_at, nodes_of_jobs, submit, wait_for_starts
 from .parse import parse_jobs
 from .submission import OarSubmission
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from execo.time_utils import Date, Duration
@@ -62,8 +62,14 @@ def oarsubgrid(job_specs: Iterable[tuple[OarSubmission, Frontend]], reservation_
                 setattr(spec, name, value)
         specs.append((spec, frontend))
     seconds = seconds_of(timeout)
-    began = time.time()
-    outcomes = submit(specs, frontend_connection_params, seconds, all_or_none=True)
+    began = now()
+
+    def interrupted(outcomes: list[Outcome]) -> None:
+        logger.warning("interrupted: deleting the jobs that were accepted: %s",
+                       [(job_id, outcome.frontend) for outcome in outcomes for job_id in outcome.printed])
+        _delete_all(outcomes, began, frontend_connection_params, INTERRUPTED_TIMEOUT)
+
+    outcomes = submit(specs, frontend_connection_params, seconds, interrupted)
     failed = [outcome for outcome in outcomes if outcome.reason]
     if failed:
         for outcome in failed:
@@ -178,16 +184,19 @@ def oardelgrid(grid_ids: int | Iterable[int], frontend_connection_params: Params
 
     :raises ValueError: for an unknown id, before anything is deleted.
     """
-    grids = {grid_id: registry.get(grid_id) for grid_id in singleton_to_collection(grid_ids)}
+    delete_grids({grid_id: registry.get(grid_id) for grid_id in singleton_to_collection(grid_ids)}, frontend_connection_params,
+                 seconds_of(timeout))
+
+
+def delete_grids(grids: Mapping[int, registry.Grid], params: Params, timeout: float | None) -> None:
+    """As `oardelgrid`, of those that have been looked up."""
     jobs = [(job_id, frontend) for grid in grids.values() for job_id, frontend in grid.jobs]
     kept = {}
-    for job_id, frontend, reason in delete(jobs, frontend_connection_params, seconds_of(timeout)):
+    for job_id, frontend, reason in delete(jobs, params, timeout):
         kept[job_id, frontend] = reason
-    if kept:
-        # One that has ended cannot be deleted either: the codes of oardel do not tell it from one that is not ours.
-        ended = [job for job, (facts, _) in zip(kept, look_at(list(kept), frontend_connection_params, seconds_of(timeout)), strict=True)
-                 if facts is not None and facts.state in ("Terminated", "Error")]
-        for job in ended:
+    # One that has ended cannot be deleted either, nor one of which OAR knows no more: the codes of oardel do not tell them from others.
+    for job, (facts, process) in zip(list(kept), look_at(list(kept), params, timeout), strict=True):
+        if process.exit_code == 0 if facts is None else facts.state in ("Terminated", "Error"):
             del kept[job]
     for grid_id, grid in grids.items():
         left = [job for job in grid.jobs if job in kept]

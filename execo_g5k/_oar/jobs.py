@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from execo.host import Host
@@ -10,6 +9,7 @@ from execo.log import logger
 from execo.time_utils import Timer, get_seconds, get_unixts, sleep
 from execo.utils import checked_min, singleton_to_collection
 
+from .._clock import now
 from ..config import g5k_configuration
 from .frontends import (
     OarError,
@@ -53,7 +53,7 @@ ENDED = frozenset({"Terminated", "Error", "toError", "toTerminate", "Finishing"}
 UNKNOWN_ANSWERS = 3
 """So many times in a row oarstat has to know nothing of a job, until we believe that there is none."""
 INTERRUPTED_TIMEOUT = 20.0
-"""Seconds for deletions after Ctrl-C, when somebody waits for the prompt."""
+"""Seconds for each command after Ctrl-C, when somebody waits for the prompt."""
 LAST_QUESTION = 2.0
 """Seconds that OAR has for its answer, also shortly before a timeout."""
 
@@ -90,21 +90,19 @@ def checked_specs(job_specs: Iterable[Any]) -> list[tuple[OarSubmission, Fronten
 
 
 def submit(job_specs: Sequence[tuple[OarSubmission, Frontend]], params: Params, timeout: float | None,
-           all_or_none: bool = False) -> list[Outcome]:
+           interrupted: Callable[[list[Outcome]], None] | None = None) -> list[Outcome]:
     """All at once; in the order of the arguments.
 
-    :param all_or_none: an interruption (Ctrl-C) deletes what was accepted before it.
+    :param interrupted: called by an interruption (Ctrl-C) with what had become of those that were begun.
     """
     commands = [(get_oarsub_commandline(spec), frontend) for spec, frontend in job_specs]
     processes = make_processes(commands, params, timeout)
     try:
         run_all(processes)
     except BaseException:
-        if all_or_none:
-            accepted = [(job_id, frontend) for (_, frontend), process in zip(job_specs, processes, strict=True)
-                        for job_id in parse_oarsub(process.stdout).job_ids]
-            logger.warning("interrupted: deleting the jobs that were accepted: %s", accepted)
-            delete(accepted, params, INTERRUPTED_TIMEOUT)
+        if interrupted is not None:
+            interrupted([_outcome(spec, frontend, process) for (spec, frontend), process in zip(job_specs, processes, strict=True)
+                         if process.started])
         raise
     return [_outcome(spec, frontend, process) for (spec, frontend), process in zip(job_specs, processes, strict=True)]
 
@@ -180,7 +178,7 @@ def look_at(jobs: Sequence[tuple[int, Frontend]], params: Params, timeout: float
     answers: list[tuple[JobFacts | None, Process]] = []
     for (job_id, _), process in zip(jobs, processes, strict=True):
         found = parse_jobs(process.stdout) if process.exit_code == 0 else []
-        answers.append((next((job for job in found if job.job_id in (job_id, None)), None), process))
+        answers.append((next((job for job in found if job.job_id == job_id), None), process))
     return answers
 
 
@@ -272,11 +270,11 @@ def _pause(polls: int, facts: Iterable[JobFacts | None]) -> float:
     usual: float = get_seconds(g5k_configuration["polling_interval"])
     tiny: float = get_seconds(g5k_configuration["tiny_polling_interval"])
     pause = min(usual, 2.0 ** min(polls, 20))
-    now = time.time()
+    here = now()
     for job in facts:
         predicted = None if job is None else job.scheduled_start or job.start_date
-        if predicted is not None and predicted - now < usual:
-            pause = min(pause, max(predicted - now, tiny))
+        if predicted is not None and predicted - here < usual:
+            pause = min(pause, max(predicted - here, tiny))
     return pause
 
 
@@ -284,11 +282,15 @@ def wait_for_starts(jobs: Sequence[tuple[int, Frontend]], params: Params, limit:
                     prediction_callback: Callable[[float], object] | None = None) -> tuple[str, Process | None]:
     """Wait until all run; ('', ...) then, else why one will not, or has not within `limit` seconds.
 
+    A frontend that does not answer is asked again, and the log says why, each time that the reason changes; but one to which ssh knows no
+    way at the first question (a wrong name, no key) ends the wait.
+
     :param each: timeout of each question.
     """
     timer = Timer(limit)
     waiting = list(jobs)
     unknown = dict.fromkeys(jobs, 0)
+    silent: dict[str, str] = {}         # {frontend: why it does not answer; '' if it does}
     told: float | None = None
     process: Process | None = None
     polls = 0
@@ -299,6 +301,12 @@ def wait_for_starts(jobs: Sequence[tuple[int, Frontend]], params: Params, limit:
         still = []
         for job, (facts, process) in zip(waiting, answers, strict=True):
             job_id, frontend = job
+            reason, before = failure_of(process), silent.get(place(frontend))
+            if reason and before is None and process.connection_failure is not None and not process.connection_failure.retryable:
+                return f"job {job_id} on {place(frontend)}: {reason}", process
+            if reason and reason != before:
+                complain(f"waiting for job {job_id} on {place(frontend)}: {reason}")
+            silent[place(frontend)] = reason
             if facts is None:
                 unknown[job] = unknown[job] + 1 if process.exit_code == 0 else 0
                 if unknown[job] >= UNKNOWN_ANSWERS:
@@ -417,6 +425,7 @@ def get_oar_job_kavlan(oar_job_id: int | str | None = None, frontend: Frontend =
     """
     job_id = given_job_id(oar_job_id)
     (process,) = ask_running([(job_id, frontend)], ["kavlan -j {id} -V"], frontend_connection_params, seconds_of(timeout))
-    if process.exit_code is None or connection_broke(process) or process.exit_code in (126, 127):
+    unasked = process.exit_code is None or process.connection_failure is not None or process.exit_code in (126, 127)
+    if unasked or connection_broke(process):
         _checked(process, "VLANs", job_id, frontend)
     return parse_kavlan(process.stdout) if process.exit_code == 0 else []       # its other codes say that there is none

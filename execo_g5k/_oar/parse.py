@@ -96,19 +96,19 @@ class JobFacts:
 
 def parse_jobs(text: str) -> list[JobFacts]:
     """The jobs in what ``oarstat -f`` or ``oarstat -J`` printed, in its order."""
-    return [_facts(fields) for fields in (_json_jobs(text) if text.lstrip().startswith("{") else _text_jobs(text))]
+    return [_facts(fields) for fields in _json_jobs(text) or _text_jobs(text)]
 
 
-def _json_jobs(text: str) -> Iterator[dict[str, Any]]:
+def _json_jobs(text: str) -> list[dict[str, Any]]:
+    # A login shell may say something before and after it, as perl does about locales: through a terminal all of it comes here.
+    begins = re.search(r"^[ \t]*\{", text, re.MULTILINE)
+    if begins is None:
+        return []
     try:
-        # What a login shell prints before or after it is not ours to judge, but is not JSON either.
-        jobs, _ = json.JSONDecoder().raw_decode(text.lstrip())
+        jobs, _ = json.JSONDecoder().raw_decode(text, begins.end() - 1)
     except (ValueError, RecursionError):
-        return
-    if isinstance(jobs, dict):
-        for number, job in jobs.items():
-            if isinstance(job, dict):
-                yield {"Job_Id": number, **job}
+        return []
+    return [{**job, "Job_Id": number} for number, job in jobs.items() if isinstance(job, dict) and _number(number) is not None]
 
 
 def _text_jobs(text: str) -> Iterator[dict[str, Any]]:
@@ -120,6 +120,8 @@ def _text_jobs(text: str) -> Iterator[dict[str, Any]]:
                 yield fields
             fields = {"Job_Id": head[1]}
             continue
+        if not fields:
+            continue                    # what perl says of locales looks like fields
         field = re.match(r"\s*([A-Za-z_]+) =(?: (.*?))?\s*$", line)
         # The first one: a command of several lines may look like fields, and most fields come before it.
         if field and field[1] not in fields:
@@ -175,8 +177,8 @@ def _duration(value: Any) -> float | None:
 
 def parse_job_ids(text: str) -> list[int]:
     """Ids in a table that `oarstat` printed, of either form, or in its JSON."""
-    if text.lstrip().startswith("{"):
-        return [job.job_id for job in parse_jobs(text) if job.job_id is not None]
+    if jobs := _json_jobs(text):
+        return [int(job["Job_Id"]) for job in jobs]
     return [int(number) for number in re.findall(r"^\s*([0-9]{1,18})\s+\S", text, re.MULTILINE)]
 
 

@@ -8,12 +8,13 @@ from execo.log import logger
 from execo.time_utils import format_date, get_unixts
 
 from .._clock import now
+from .._oar.database import is_installed
 from ..charter import get_next_charter_period
 from ..config import g5k_configuration
 from .build import site_planning
 from .elements import hosts_by_site, names_of
 from .source_api import ApiSource, vlans_of_equipment
-from .source_postgresql import PostgresqlSource, is_installed
+from .source_postgresql import PostgresqlSource
 from .state import SourceError
 
 TYPE_CHECKING = False

@@ -6,22 +6,15 @@ it has finished scheduling; those without that suffix are empty in the meantime.
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
-from contextlib import contextmanager, suppress
-
 from execo.exception import ProcessesFailed
 from execo.log import logger
-from execo.time_utils import get_seconds
 
-from ..config import g5k_configuration
-from ..utils import G5kAutoPortForwarder
+from .._oar.database import oar_database
 from .state import Job, SourceError, disk_name, state_of_rows, subnet_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from psycopg import Connection
@@ -31,9 +24,6 @@ if TYPE_CHECKING:
 COLUMNS = ("resource_id", "type", "network_address", "state", "available_upto", "cpuset", "maintenance", "host", "disk", "vlan",
            "subnet_address", "subnet_prefix")
 """Those of resources that matter here; not each site has each: they are properties that its administrators add."""
-CONNECT_SECONDS = 10
-READ_SECONDS = 60.0
-"""For all questions together."""
 
 _COLUMNS_OF_SITE = """
 SELECT column_name FROM information_schema.columns
@@ -60,13 +50,6 @@ FROM uses JOIN moldable_job_descriptions moldable ON moldable.moldable_id = uses
 GROUP BY uses.job_id, uses.queue_name, uses.moldable_id, uses.start_time, moldable.moldable_walltime
 ORDER BY uses.job_id DESC
 """
-
-
-def is_installed() -> bool:
-    """Whether the library for it is."""
-    import importlib.util
-
-    return importlib.util.find_spec("psycopg") is not None
 
 
 def read_state(connection: Connection[Any], cores: bool) -> SiteState:
@@ -115,7 +98,7 @@ def job_of_resources(job_id: int, queue: str, start: int, walltime: int, rows: I
 
 
 class PostgresqlSource:
-    """Each site has its own database, which is reached through the site's frontend from outside of Grid'5000."""
+    """Each site has its own database."""
 
     def state(self, site: str, cores: bool) -> SiteState:
         """Of a site.
@@ -124,40 +107,11 @@ class PostgresqlSource:
         :raises ImportError: without psycopg.
         """
         try:
-            import psycopg
-        except ImportError as error:
-            raise ImportError("the databases of OAR need psycopg: pip install 'execo_g5k[postgresql]'") from error
-        wanted = min(CONNECT_SECONDS, get_seconds(g5k_configuration["default_timeout"]) or CONNECT_SECONDS)
-        try:
-            with (
-                G5kAutoPortForwarder(site, f"oardb.{site}.grid5000.fr", g5k_configuration["oar_pgsql_ro_port"]) as (host, port),
-                psycopg.connect(host=host, port=port, dbname=g5k_configuration["oar_pgsql_ro_db"],
-                                user=g5k_configuration["oar_pgsql_ro_user"], password=g5k_configuration["oar_pgsql_ro_password"],
-                                connect_timeout=max(2, int(wanted)), options="-c default_transaction_read_only=on") as connection,
-                _cut_after(connection, READ_SECONDS),
-            ):
+            with oar_database(site) as connection:
                 return read_state(connection, cores)
-        except (psycopg.Error, ProcessesFailed, OSError) as error:
+        except (ProcessesFailed, OSError) as error:
             logger.debug("database of OAR at %s: %s", site, error)
             raise SourceError(_first_line(error)) from error
-
-
-@contextmanager
-def _cut_after(connection: Connection[Any], seconds: float) -> Iterator[None]:
-    """A connection that is not finished by then is cut: neither a network nor a server that hangs would ever say so."""
-    with socket.socket(fileno=os.dup(connection.fileno())) as same:
-        def cut() -> None:
-            with suppress(OSError):         # it has ended by itself
-                same.shutdown(socket.SHUT_RDWR)
-
-        timer = threading.Timer(seconds, cut)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from execo.time_utils import format_date
 from .._clock import now
 from .._planning.build import SPECIAL
 from .._planning.collect import FOUR_WEEKS, get_charter_el_planning, get_planning
+from .._planning.elements import GRID, hosts_by_site
 from .._planning.slots import compute_slots, without
 from ..api_utils import get_cluster_attributes, get_g5k_hosts, get_host_attributes
 from ..charter import CharterJob, charter_state, charter_violations
@@ -18,7 +19,7 @@ from .choose import Free, choose
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from ..charter import CharterState
@@ -52,17 +53,20 @@ def slots(wanted: Wanted, prefer: Sequence[str] = ()) -> Iterator[Slot]:
     """Those of the next four weeks, the first one first.
 
     :raises ValueError: for resources that there are not, and a condition that cannot be read.
+    :raises RuntimeError: if a site that is named does not answer, or others do not and there is no such slot on those that do.
     """
     queues = wanted.queue or "default"
     start = int(now() + wanted.lead) + 1
     planning = get_planning(list(wanted.resources), out_of_chart=wanted.nights, starttime=start, queues=queues)
     if planning is None:
         raise ValueError(f"resources {wanted.resources}: not all of them are sites, clusters or hosts of Grid'5000")
+    silent = [site for site in silent_sites(planning, wanted.resources, queues) if site not in wanted.excluded]
     planning = without(planning, wanted.excluded)
     hosts = _hosts(planning, wanted)
     if wanted.charter:
         planning[""] = {"": {"": _turns(start)}}
     law = _Law(wanted)
+    found = False
     for begins, ends, counts in compute_slots(planning, wanted.walltime):
         # Most slots fail here, at little cost: these count all hosts, also those that do not fit.
         if any(counts.get(name, number) < number for name, number in wanted.resources.items()):
@@ -70,7 +74,25 @@ def slots(wanted: Wanted, prefer: Sequence[str] = ()) -> Iterator[Slot]:
         free = [host for host, intervals in hosts if any(low <= begins and ends <= high for low, high in intervals)]
         chosen = choose(free, wanted.resources, prefer)
         if chosen is not None and law.allows(begins, chosen):
+            found = True
             yield Slot(begins, tuple(chosen))
+    if silent and not found:
+        raise RuntimeError(f"there is no such slot in the next four weeks on the sites that answer; no answer: {', '.join(silent)}")
+
+
+def silent_sites(planning: Mapping[str, Any], names: Iterable[str], queues: str | None) -> list[str]:
+    """Sites that `get_planning` left out of this planning of these names, for they did not answer.
+
+    :raises RuntimeError: if one of these, or something in it, is named, or if none answered.
+    """
+    def left_out(names: Iterable[str]) -> list[str]:
+        return [site for site, clusters in hosts_by_site(names, queues)[0].items() if clusters and site not in planning]
+
+    silent = left_out(names)
+    lacking = left_out(name for name in names if name != GRID) if planning else silent
+    if lacking:
+        raise RuntimeError(f"nobody knows what is free on {', '.join(lacking)}: no answer, see the log")
+    return silent
 
 
 def _turns(start: float) -> dict[str, list[tuple[float, float]]]:

@@ -76,6 +76,14 @@ def test_a_name_and_another_address_to_bind_to(ssh_hosts: LocalCluster, echo_por
         forwarder.wait(30)
 
 
+def test_it_goes_through_a_jump_host(ssh_hosts: LocalCluster, echo_port: int) -> None:
+    params = ssh_hosts.connection_params
+    jump = {**params, "ssh_options": (*params["ssh_options"], "-J", ssh_hosts.names[0])}
+    with PortForwarder(ssh_hosts.names[1], "127.0.0.1", echo_port, connection_params=jump) as forwarder:
+        assert ask(forwarder.local_port) == b"HELLO"
+    forwarder.wait(30)
+
+
 def fails_at_once(forwarder: PortForwarder) -> PortForwarder:
     begin = time.monotonic()
     with pytest.raises(ProcessesFailed) as failure:

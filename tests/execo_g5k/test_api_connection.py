@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 import types
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -367,11 +368,26 @@ def test_a_password_is_nowhere_to_be_seen(guarded: RestServer, caplog: pytest.Lo
         for name in ("", "urllib3", "requests"):
             logging.getLogger(name).setLevel(logging.WARNING if not name else logging.NOTSET)
         logger.setLevel("INFO")
+    wrong = ["htps://me:{}@api.example.org", "https://me:{}@/3.0", "https://me:{}@api.example.org:no/3.0", "me:{}@api.example.org/3.0",
+             "https://me:/{}@api.example.org", "https://me:7?{}@api.example.org", "https://me:{}\u2100@api.example.org"]
+    for address in wrong:
+        with pytest.raises(ValueError, match="address of the API") as refused:
+            APIConnection(address.format(PASSWORD))
+        seen += ["".join(traceback.format_exception(refused.type, refused.value, refused.tb)), repr(refused.value)]
+        assert address.rpartition("@")[2] in str(refused.value)
     text = "\n".join([*seen, caplog.text, command_line])
     assert len(seen) > 15
     assert "jdoe" in text
     assert PASSWORD not in text
     assert encoded not in text
+
+
+def test_a_password_in_the_address_may_have_any_character(guarded: RestServer) -> None:
+    quoted = "jd%6Fe:" + PASSWORD.replace("-", "%2D")
+    with APIConnection(guarded.uri.replace("://", f"://{quoted}@")) as made:
+        assert made.get_json("/sites")["total"] == 3
+    with APIConnection("https://j%40doe:p%40ss%2F%C3%A9%25@api.example.org/3.0/") as made:
+        assert (made.base_uri, made.username, made.password) == ("https://api.example.org/3.0", "j@doe", "p@ss/é%")
 
 
 def test_a_password_without_encryption_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:

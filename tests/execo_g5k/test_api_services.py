@@ -19,6 +19,7 @@ from execo_g5k._api import connection, jobs, metrics
 from execo_g5k._gridbox.http import Answer
 from execo_g5k._gridbox.reference import make_reference
 from execo_g5k._gridbox.rest import RestServer, serve_reference
+from execo_g5k._gridbox.rest_site import MANY
 from execo_g5k._gridbox.static import StaticOar, make_job
 from execo_g5k.api_utils import (
     APIException,
@@ -69,7 +70,7 @@ def test_measurements_of_hosts_of_two_sites(api: RestServer) -> None:
     api.log.clear()
     found = get_hosts_metric(hosts, name, NOW - 60, format_date(NOW))
     assert list(found) == hosts
-    requests = sorted(path for _, path, _ in api.log if "metrics" in path)
+    requests = sorted(path for _, path, _ in api.log if f"metrics={name}&start_time={NOW - 60}&" in path)
     assert requests == [f"/3.0/sites/lyon/metrics?nodes=saone-1,saone-2&metrics={name}&start_time={NOW - 60}&end_time={NOW}",
                         f"/3.0/sites/rennes/metrics?nodes=vilaine-3&metrics={name}&start_time={NOW - 60}&end_time={NOW}"]
     for described in found.values():
@@ -80,6 +81,28 @@ def test_measurements_of_hosts_of_two_sites(api: RestServer) -> None:
         assert (described["from"], described["to"]) == (dates[0], dates[-1])
         assert (described["resolution"], described["type"]) == (None, name)
     assert found["saone-1"]["values"] != found[hosts[1]]["values"]
+
+
+# With three hosts, both cuts are between measurements of one date.
+@pytest.mark.parametrize(("metric", "period", "cap"), [("wattmetre_power_watt", 1, MANY), ("bmc_node_power_watt", 5, 7)])
+def test_more_measurements_than_come_at_once_are_all_there(api: RestServer, metric: str, period: int, cap: int,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("execo_g5k._gridbox.rest_site.MANY", cap)
+    hosts, span = ["saone-1", "saone-2", "saone-3"], cap // 3 * period + 200
+    found = get_hosts_metric(hosts, metric, NOW - span, NOW)
+    dates = [float(date) for date in range(NOW - span, NOW + 1) if date % period == 0]
+    assert 3 * len(dates) > cap
+    for described in found.values():
+        assert [date for date, _ in described["values"]] == dates
+        assert (described["from"], described["to"]) == (dates[0], dates[-1])
+    before = get_hosts_metric(hosts, metric, NOW - span, NOW - span + period)
+    assert [found[host]["values"][:2] for host in hosts] == [before[host]["values"] for host in hosts]
+
+
+def test_without_an_end_measurements_go_on_until_now(api: RestServer) -> None:
+    g5k_configuration["clock"] = lambda: NOW
+    found = get_hosts_metric(["saone-1"], "wattmetre_power_watt", NOW - 900)["saone-1"]
+    assert (found["from"], found["to"], len(found["values"])) == (NOW - 900, NOW, 901)
 
 
 def test_means_over_spans_of_time(api: RestServer) -> None:

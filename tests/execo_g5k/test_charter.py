@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from execo_g5k.charter import (
     charter_use,
     charter_violations,
     french_holidays,
+    g5k_charter_remaining,
     g5k_charter_time,
     get_next_charter_period,
     get_oar_day_start_end,
@@ -128,6 +131,13 @@ def test_a_day_has_its_own_number_of_hours(day: tuple[int, int, int], hours: int
     assert unixts_to_oar_datetime(start) == datetime.datetime(*day)
     assert unixts_to_oar_datetime(end) == datetime.datetime(*day, 23, 59, 59)
     assert get_oar_day_start_end(datetime.datetime(*day, 17)) == (start, end)
+
+
+@pytest.mark.parametrize("day", ["2026-01-05", None, 1767571200.0])
+def test_what_is_no_day_is_refused(day: Any) -> None:
+    for ask in (get_oar_day_start_end, lambda day: charter_use([], day), lambda day: g5k_charter_remaining("lyon", day)):
+        with pytest.raises(TypeError, match=re.escape(f"expected a day as a datetime.date, found {day!r}")):
+            ask(day)
 
 
 def test_datetimes_of_oar() -> None:

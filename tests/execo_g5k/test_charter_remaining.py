@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import datetime
 import getpass
+import os
+import socket
+import subprocess
+import sys
+import textwrap
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +70,8 @@ def test_the_api_tells_what_is_left_of_each_cluster_of_the_default_queue() -> No
     with serve_reference({"lyon": jobs}, reference=reference) as api:
         g5k_configuration["api_uri"] = api.uri
         left = g5k_charter_remaining(["lyon", "rennes"], MONDAY, "jdoe")
+        assert g5k_charter_remaining(["lyon", "rennes"], datetime.datetime(2026, 11, 23, 15), "jdoe") == left
+        assert charter.charter_state("lyon", MONDAY, "jdoe").remaining(datetime.datetime(2026, 11, 23)) == left["lyon"]
         assert left["lyon"] == {"saone": whole["saone"] - (len(saone) * 2 + 3 * 1 + 2) * HOUR, "rhone": whole["rhone"]}
         assert set(left["rennes"]) == {"vilaine"}
         assert g5k_charter_remaining("lyon", datetime.date(2026, 11, 22), "jdoe")["lyon"] == whole
@@ -154,12 +162,52 @@ def test_the_api_is_asked_where_there_is_no_database(monkeypatch: pytest.MonkeyP
     def refuse(*arguments: Any) -> Any:
         raise OSError("connection refused\nand more")
 
-    monkeypatch.setattr("execo_g5k._charter.remaining.G5kAutoPortForwarder", refuse)
+    monkeypatch.setattr("execo_g5k._oar.database.G5kAutoPortForwarder", refuse)
     with serve_reference() as api:
         g5k_configuration["api_uri"] = api.uri
         assert g5k_charter_remaining("lyon", MONDAY, getpass.getuser())["lyon"]["saone"] > 0
         with pytest.raises(OSError, match="connection refused"):
             g5k_charter_remaining("lyon", MONDAY, source="postgresql")
+
+
+@pytest.mark.usefixtures("_api")
+def test_a_database_that_says_nothing_is_not_waited_for_longer_than_configured() -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    del g5k_configuration["planning_source"]
+    with serve_reference() as api, socket.create_server(("127.0.0.1", 0)) as silent:
+        g5k_configuration.update(api_uri=api.uri, default_timeout=2, oar_pgsql_ro_port=silent.getsockname()[1],
+                                 direct_hosts={"oardb.lyon.grid5000.fr": "127.0.0.1"})
+        began = time.monotonic()
+        assert g5k_charter_remaining("lyon", MONDAY, "jdoe")["lyon"]["saone"] > 0
+        assert time.monotonic() - began < 9
+        silent.settimeout(0)
+        silent.accept()[0].close()          # it was asked
+
+
+def test_with_a_psycopg_that_cannot_be_imported_the_api_is_asked(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    program = """
+        import datetime, importlib.util
+        from execo import logger
+        from execo_g5k import g5k_configuration
+        from execo_g5k._gridbox.rest import serve_reference
+        from execo_g5k.charter import g5k_charter_remaining
+        from execo_g5k.planning import get_planning
+
+        assert importlib.util.find_spec("psycopg") is not None
+        logger.setLevel("WARNING")
+        with serve_reference() as api:
+            g5k_configuration["api_uri"] = api.uri
+            print(*g5k_charter_remaining("lyon", datetime.date(2026, 11, 23), "jdoe"), *get_planning("lyon"))
+            try:
+                get_planning("lyon", source="postgresql")
+            except ImportError as error:
+                print(error)
+    """
+    # No implementation is called so: it ends as without libpq.
+    environment = {**os.environ, "PSYCOPG_IMPL": "none", "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "lyon lyon\nthe databases of OAR need psycopg: pip install 'execo_g5k[postgresql]'\n", done.stderr
 
 
 def test_a_real_database_says_what_the_api_says() -> None:

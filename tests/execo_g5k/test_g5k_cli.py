@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,13 +13,17 @@ from typing import Any
 
 import pytest
 
+from execo_g5k._api.properties import PROPERTIES
+from execo_g5k._cli.look import COLUMNS
 from execo_g5k._cli.main import main
 from execo_g5k._cli.show import table
 from execo_g5k._cli.words import job_of, oar_date, resources_of
 from execo_g5k._gridbox.settings import Overlay
+from execo_g5k._oar import registry
 from execo_g5k.config import default_frontend_connection_params, g5k_configuration
 from execo_g5k.gridbox import BoxClock, GridBox
 from execo_g5k.oar import get_oar_grids, get_oar_job_info, oardelgrid
+from execo_g5k.testbed import G5kTestbed
 
 HOUR = 3600
 
@@ -77,6 +82,14 @@ def test_hosts_by_their_hardware(run: Said) -> None:
     assert run("hosts", "--where", "cores >= 10000", "--names", code=1).strip() == ""
 
 
+def test_the_columns_of_hosts_are_properties(run: Said) -> None:
+    assert set(COLUMNS) <= set(PROPERTIES)
+    heads, *rows = (line.split() for line in run("hosts", "-q", "all", "--where", "cluster = moselle").splitlines())
+    assert {"gpus", "gpu", "ethernet_rate"} <= set(heads)
+    assert all("25Gbit/s" in row for row in rows)
+    assert "gpu" not in run("hosts", "--where", "cluster = saone").splitlines()[0]
+
+
 def test_free_hosts_and_slots(run: Said) -> None:
     assert {(one["cluster"], one["free"], one["hosts"]) for one in run.json("free", "saone", "meurthe")} == {
         ("saone", 3, 3), ("meurthe", 3, 3)}
@@ -90,6 +103,9 @@ def test_free_hosts_and_slots(run: Said) -> None:
     assert night["start_date"] == oar_date("2026-11-23 19:00:00")
     assert run("slots", "lyon", "--nights", "-n", "1").splitlines()[1].startswith("2026-11-23 19:00:00  2026-11-23 20:00:00")
     run("slots", "lyon=1000", code=1)
+    for name in ("saone-1", "saone-1.lyon.grid5000.fr"):
+        [first] = run.json("slots", name, "lyon=2", "-n", "1")
+        assert (first["hosts"][name], first["hosts"]["lyon"]) == (1, 5)
 
 
 @pytest.mark.leaks("matplotlib keeps the fonts open that it has used")
@@ -131,6 +147,53 @@ def test_reserve_and_wait_prints_the_hosts_and_leaves_them(run: Said) -> None:
     assert run.json("del", "--all-grids")["left"] == []
 
 
+def test_what_is_left_is_not_called_deleted(run: Said, box: GridBox) -> None:
+    made = run.json("reserve", "saone=1", "-w", "0:10:00", "--nights")
+    default_frontend_connection_params["ssh_options"] = ("-F", "/dev/null", "-o", "ProxyCommand=false")
+    try:
+        assert run.json("del", "--grid", str(made["grid"]), code=1) == {"deleted": [], "left": [f"grid {made['grid']}"]}
+    finally:
+        default_frontend_connection_params.update(box.settings["default_frontend_connection_params"])
+
+
+def test_a_damaged_note_stops_no_other(run: Said) -> None:
+    made = run.json("reserve", "saone=1", "-w", "0:10:00", "--nights")
+    damaged = registry.add(registry.Grid(((1, "lyon"),), 0.0, None, None))
+    (registry.folder() / f"{damaged}.json").write_text("{")
+    try:
+        assert [job["grid"] for job in run.json("jobs")] == [made["grid"]]
+        assert f"{damaged}.json is damaged" in run.err
+        [job] = made["jobs"]
+        assert run.json("del", "--all-grids", code=1) == {"deleted": [f"{job['id']}@lyon"], "left": [f"grid {damaged}"]}
+        assert f"{damaged}.json is damaged" in run.err
+    finally:
+        registry.forget(damaged)
+
+
+def test_a_reservation_that_was_deleted_from_a_shell_can_be_released(run: Said) -> None:
+    testbed = G5kTestbed({"saone": 1}, 600, only="nights")
+    testbed.reserve()
+    run("del", "--grid", str(testbed.jobs.grid_id))
+    testbed.release()
+    assert testbed.jobs == []
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["free", "lyon"], "lyon"), (["free", "saone"], "lyon"), (["slots", "nancy=1", "saone-1"], "lyon"),
+    (["reserve", "lyon=1", "-w", "1:00:00"], "free on lyon"), (["reserve", "grid5000=1000", "-w", "1:00:00"], "no such slot .* lyon"),
+])
+def test_a_site_that_does_not_answer_is_not_full(run: Said, box: GridBox, arguments: list[str], words: str) -> None:
+    box.api.fail_next(404, 1, "sites/lyon/jobs")
+    assert run(*arguments, code=2) == ""
+    assert re.search(f"execo_g5k {arguments[0]}: .*{words}", run.err.splitlines()[-1])
+
+
+def test_the_sites_that_answer_are_shown_without_the_others(run: Said, box: GridBox) -> None:
+    box.api.fail_next(404, 1, "sites/lyon/jobs")
+    assert {one["site"] for one in run.json("free")} == {"nancy", "rennes"}
+    assert "site lyon is left out" in run.err
+
+
 def test_a_job_that_is_not_there_is_not_deleted(run: Said) -> None:
     assert run.json("del", "12345@lyon", code=1) == {"deleted": [], "left": ["12345@lyon"]}
     assert "12345@lyon is not deleted" in run.err
@@ -157,7 +220,7 @@ def test_the_charter(run: Said) -> None:
     (["free", "nowhere"], "nowhere"), (["charter", "nowhere"], "nowhere"), (["charter", "--cores", "nothing=1"], "nothing"),
     (["charter", "--day", "tomorrow"], "tomorrow"), (["del", "12"], "ID@SITE"), (["del"], "nothing to delete"),
     (["del", "12@nowhere"], "nowhere"), (["reserve", "lyon=1", "-w", "soon"], "soon"), (["jobs", "nowhere"], "nowhere"),
-    (["reserve", "lyon=1000", "-w", "1:00:00"], "no such slot"),
+    (["reserve", "lyon=1000", "-w", "1:00:00"], "no such slot"), (["reserve", "lyon=1", "-w", "1:00:00", "-q", "all"], "'all'"),
 ])
 def test_what_cannot_be_done_is_one_line(run: Said, arguments: list[str], words: str) -> None:
     assert run(*arguments, code=2) == ""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import http.server
 import re
+import socket
 import threading
+from pathlib import Path
 
 import pytest
 from kinds import require_kind
 
-from execo import Host
+from execo import Host, SshProcess
 from execo.localcluster import LocalCluster
 from execo_g5k import G5kAutoPortForwarder, default_frontend_connection_params, g5k_configuration, get_kavlan_host_name, utils
 from execo_g5k.utils import get_default_frontend, get_frontend_host, get_frontend_process, get_ipv4_range, get_mac_addresses, hosts_list
@@ -60,6 +62,32 @@ def test_the_command_line_for_a_frontend() -> None:
 def test_a_jump_host_of_the_user_is_used() -> None:
     default_frontend_connection_params["ssh_options"] = ("-tt", "-J", "access.grid5000.fr")
     assert get_frontend_process("true", "lyon").cmd == ("ssh", "-tt", "-J", "access.grid5000.fr", "lyon.grid5000.fr", "true")
+
+
+@pytest.mark.requires("namespaces", "sshd", "ssh")
+def test_a_frontend_is_reached_from_outside_only_through_the_jump_host(at: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    at.setattr("socket.gethostname", lambda *_: "laptop")
+    at.setattr("socket.getfqdn", lambda *_: "laptop")
+    cluster = LocalCluster(2, "namespaces")
+    cluster.names = ["access.grid5000.fr", "lyon.grid5000.fr"]
+    with cluster:
+        access, frontend = cluster.hosts
+        with socket.socket(type=socket.SOCK_DGRAM) as question:
+            question.connect((frontend.address, 9))
+            outside = question.getsockname()[0]
+        assert frontend.run_inside(["ip", "route", "add", "blackhole", outside]).returncode == 0
+        known, common, rest = Path(cluster.connection_params["ssh_options"][1]).read_text().partition("Host *\n")
+        config = tmp_path / "config"            # which does not know the frontend: its name is one for the access host
+        config.write_text(known.partition("Host lyon")[0] + common + rest)
+        direct = ("-tt", "-F", str(config))
+        default_frontend_connection_params["ssh_options"] = (*direct, "-J", "access.grid5000.fr")
+        told = get_frontend_process("hostname; echo $SSH_CONNECTION", "lyon", timeout=30).run().stdout.split()
+        assert told[:2] + told[3:4] == ["lyon.grid5000.fr", access.address, frontend.address]
+        with G5kAutoPortForwarder("lyon", "lyon.grid5000.fr", 22) as reached, socket.create_connection(reached, 20) as connection:
+            assert connection.recv(8) == b"SSH-2.0-"
+        without = SshProcess("true", frontend.address, {"ssh_options": direct, "connect_timeout": 1}, nolog_exit_code=True).run()
+        assert without.exit_code == 255
+        assert SshProcess("true", access.address, {"ssh_options": direct}).run().ok
 
 
 def test_names_of_hosts_in_a_vlan() -> None:

@@ -27,7 +27,7 @@ from execo.config import configuration, default_connection_params
 from execo_g5k import _clock
 from execo_g5k._gridbox import oar_real, scheduler
 from execo_g5k._gridbox.cli import main
-from execo_g5k.api_utils import APIException, get_g5k_hosts, get_hosts_metric, set_nodes_vlan
+from execo_g5k.api_utils import APIException, get_g5k_hosts, get_hosts_metric, get_resource_attributes, set_nodes_vlan
 from execo_g5k.config import default_frontend_connection_params, default_oarsh_oarcp_params, g5k_configuration
 from execo_g5k.gridbox import BoxClock, GridBox
 from execo_g5k.oar import (
@@ -206,6 +206,33 @@ def test_a_port_inside_is_reached() -> None:
         sshd = int(told.partition("\nport ")[2].split()[0])
         with G5kAutoPortForwarder("lyon", node, sshd) as (host, port), socket.create_connection((host, port), 20) as connection:
             assert connection.recv(8) == b"SSH-2.0-"
+
+
+@pytest.mark.parametrize(("given", "expected"), [
+    ({}, "127.0.0.1"), ({"NO_PROXY": "*"}, "*"),
+    ({"no_proxy": "intern.example, 127.0.0.1", "NO_PROXY": "other.example"}, "intern.example,127.0.0.1,other.example"),
+])
+def test_no_proxy_is_asked_for_the_api(given: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        if name in given:
+            monkeypatch.setenv(name, given[name])
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(0)
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        before = everything_configured()
+        with GridBox(oar="own", nodes_per_cluster=1, sites=["lyon"], isolation=None) as grid:
+            assert get_resource_attributes("/sites")["total"] == 1
+            assert [os.environ[name] for name in ("no_proxy", "NO_PROXY")] == [expected] * 2
+        assert everything_configured() == before
+        with GridBox(oar="own", nodes_per_cluster=1, sites=["lyon"], isolation=None, configure=False) as grid:
+            assert everything_configured() == before
+            program = f"import requests; print(requests.get({grid.api_uri + 'sites'!r}).json()['total'])"
+            told = subprocess.run([sys.executable, "-c", program], env={**os.environ, **grid.environment(tmp_path)}, capture_output=True,
+                                  text=True, timeout=60)
+            assert told.stdout == "1\n", told.stderr
+        with pytest.raises(BlockingIOError):            # nobody has called there
+            proxy.accept()
 
 
 def test_names_that_are_not_in_the_box_lead_nowhere() -> None:

@@ -409,7 +409,8 @@ def test_metrics_are_a_list_always_the_same(ask: Client) -> None:
     assert {value["metric_id"] for value in ask.json("sites/lyon/metrics?nodes=saone-1&metrics=prom_node_load1")} == {"prom_node_load1"}
     assert ask.json("sites/nancy/metrics?nodes=meurthe-1&metrics=wattmetre_power_watt") == []
     assert ask("sites/lyon/metrics?nodes=saone-1&start_time=soon").status_code == 400
-    assert len(ask.json("sites/lyon/metrics?nodes=saone-1&start_time=0")) == 10_000
+    assert len(ask.json(f"sites/lyon/metrics?nodes=saone-1&start_time=0&end_time={NOW}")) == 10_000
+    assert len(ask.json(f"sites/lyon/metrics?nodes=saone-1&metrics=bmc_node_power_watt&start_time={NOW - 3600}")) == 61     # of 5 minutes
 
 
 def test_resources_of_oar_are_cut_at_500_unless_a_limit_says_more(ask: Client, reference: Reference) -> None:

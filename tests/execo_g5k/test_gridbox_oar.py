@@ -477,7 +477,8 @@ def test_what_oars_own_api_refuses(ask: Client) -> None:
 def test_a_job_by_the_rest_api_and_by_oars_own(ask: Client) -> None:
     """As functions of execo_g5k submit, look at, change and delete it, OAR's own API tells of it."""
     oar, host = ask.grid.oars["nancy"], ask.grid.hosts["nancy"][0]
-    spec = OarSubmission("{cluster='meurthe'}/nodes=1", "0:10:0", name="cost $5 `date`", project="$HOME", directory="/tmp",
+    name = 'cost $5 `date` \\$(date) "\\\\`date`" \\d \\\\'
+    spec = OarSubmission("{cluster='meurthe'}/nodes=1", "0:10:0", name=name, project="$HOME", directory="/tmp",
                          command="echo $OAR_JOB_ID; sleep 600", job_type="deploy")
     job = api_submit_job(spec, "nancy")
     made = ask("jobs", "POST", json={"resource": "/nodes=2,walltime=00:10:00", "command": "date", "name": 'a "name";'})
@@ -487,13 +488,13 @@ def test_a_job_by_the_rest_api_and_by_oars_own(ask: Client) -> None:
     assert api_wait_job(job, "nancy", timeout=60)
     shown = api_get_job(job, "nancy")
     assert [shown[name] for name in ("name", "project", "walltime", "directory", "types", "user", "assigned_nodes")] == [
-        "cost $5 `date`", "$HOME", 600, "/tmp", ["deploy", "origin=execo"], oar.user, [host]]
+        name, "$HOME", 600, "/tmp", ["deploy", "origin=execo"], oar.user, [host]]
     assert get_current_oar_jobs(["nancy"]) == [(job, "nancy"), (waiting, "nancy")]
 
     short = ask("jobs.json").json()["items"]
     assert set(short[0]) == {"id", "state", "owner", "name", "queue", "submission", "links", "api_timestamp"}
     assert [(one["id"], one["state"], one["owner"], one["name"]) for one in short] == [
-        (job, "Running", oar.user, "cost $5 `date`"), (waiting, "Waiting", oar.user, 'a "name";')]
+        (job, "Running", oar.user, name), (waiting, "Waiting", oar.user, 'a "name";')]
     long = ask(f"jobs/details.json?ids={job}&state=Running").json()["items"][0]
     assert [long[name] for name in ("id", "state", "walltime", "types", "type", "owner", "queue", "start_time")] == [
         job, "Running", 600, ["deploy", "origin=execo"], "PASSIVE", oar.user, "default", shown["started_at"]]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from execo_g5k import OarSubmission
 from execo_g5k._api.jobs import request_of
-from execo_g5k._gridbox.http import Request
+from execo_g5k._gridbox.http import Problem, Request
 from execo_g5k._gridbox.oar_real import cgi
 from execo_g5k._gridbox.oarapi import submission
 from execo_g5k._gridbox.oarapi_standin import StandIn, oarsub_words
@@ -69,14 +69,29 @@ def test_a_submission_as_oars_own_api_takes_it() -> None:
         submission({}, NOW)
 
 
-@given(st.text(st.sampled_from("$`'\"a \n;{}é")).filter(bool))
+@given(st.text(st.sampled_from("\\$`'\"a \n;{}é")).filter(bool))
 def test_no_value_of_a_submission_is_read_by_a_shell(text: str) -> None:
     posted = request_of(OarSubmission("nodes=1", name=text, job_type=[text], command="echo $HOME"))
     words = oarsub_words(submission(posted, NOW))
     assert words[-1] == "echo $HOME"
     assert f"--name={text}" in words
     assert f"--type={text}" in words
-    assert not re.search(r"(?<!\\)[$`]", posted["name"])
+
+
+@pytest.mark.parametrize("name", ["$(date)", "a\\\\`date`", "a\\"])
+def test_a_value_that_a_shell_would_read_is_refused_by_the_stand_in(name: str) -> None:
+    with pytest.raises(Problem, match="a shell would not take"):
+        oarsub_words({"script": "date", "name": name})
+
+
+@pytest.mark.parametrize("directory", ["$(date)", "/tmp; date", "/tmp/`date`", "/a b", "/a\n", '/a"', "/a\\"])
+def test_a_directory_that_a_shell_would_read_is_refused(directory: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"found {directory!r}")):
+        request_of(OarSubmission("nodes=1", directory=directory))
+
+
+def test_a_directory_is_posted_as_it_is() -> None:
+    assert request_of(OarSubmission("nodes=1", directory="~/é/n=3,a_b@c:1+2%-.x"))["directory"] == "~/é/n=3,a_b@c:1+2%-.x"
 
 
 @pytest.fixture

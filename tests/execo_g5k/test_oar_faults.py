@@ -30,10 +30,14 @@ from execo_g5k import (
     get_oar_job_nodes,
     get_oar_job_subnets,
     oardel,
+    oardelgrid,
     oarsub,
     oarsubgrid,
     wait_oar_job_start,
 )
+from execo_g5k._oar import registry
+from execo_g5k._oar.jobs import _pause
+from execo_g5k._oar.parse import JobFacts
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE = OarSubmission("nodes=1")
@@ -122,6 +126,24 @@ def test_a_reservation_in_doubt_is_deleted_with_its_grid(commands: Commands, tmp
     assert sorted(call for call in calls(tmp_path) if call.startswith("oardel")) == ["oardel 7", "oardel 8"]
 
 
+def test_a_lost_job_is_found_behind_noise_and_by_the_clock_that_oar_has(commands: Commands, tmp_path: Path) -> None:
+    behind = 1_000_000
+    g5k_configuration["clock"] = lambda: time.time() - behind
+    commands(oarsub='echo "oarsub $*" >$T/request; kill -9 $$', oardel="true", oarstat=f"""echo 'perl: warning: Setting locale failed.'
+printf '{{"9": {{"initial_request": "%s", "submissionTime": %s}}}}' "$(cat $T/request)" $(($(date +%s) - {behind}))""")
+    assert oarsubgrid([(ONE, "here")]) == []
+    assert "oardel 9" in calls(tmp_path)
+
+
+@pytest.mark.parametrize(("oarstat", "left"), [("echo 'perl: warning: Setting locale failed.'", []), ("exit 1", [1]),
+                                               (r"printf 'Job_Id: 5\n    state = Running\n'", [1])])
+def test_a_job_of_which_oar_knows_no_more_keeps_no_grid(commands: Commands, oarstat: str, left: list[int]) -> None:
+    commands(oardel="echo 'Cannot frag 5 ; You are not the right user.' >&2; exit 1", oarstat=oarstat)
+    registry.add(registry.Grid(((5, "here"),), 0.0, None, None))
+    oardelgrid(1)
+    assert get_oar_grids() == left
+
+
 def test_a_frontend_without_oar_says_so(commands: Commands, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     commands(oarsub="exit 127")
     assert oarsub([(ONE, None)]) == [(None, None)]
@@ -168,6 +190,25 @@ def test_a_wait_survives_a_frontend_that_dies_now_and_then(by_ssh: LocalCluster,
     commands(oarstat=f"""n=$(cat $T/n 2>/dev/null || echo 0); echo $((n + 1)) >$T/n
 printf 'Job_Id: 5\\n'; [ $n -lt 2 ] && {{ {DIE}; }}; printf '    state = Running\\n'""")
     assert wait_oar_job_start(5, timeout=60)
+
+
+def test_vlans_of_a_job_are_not_none_because_nobody_could_be_asked(by_ssh: LocalCluster, commands: Commands, tmp_path: Path) -> None:
+    commands(oarstat=RUNNING)
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/bash\ncase $* in *kavlan*) exec ssh -F /dev/null -o BatchMode=yes -p 1 127.0.0.1 ;; *) exec ssh "$@" ;; esac\n')
+    ssh.chmod(0o755)
+    default_frontend_connection_params["ssh"] = str(ssh)
+    with pytest.raises(OarError, match=r"VLANs of job 5 on .*: the frontend cannot be reached"):
+        get_oar_job_kavlan(5)
+
+
+def test_a_wait_for_a_frontend_that_lets_nobody_in_ends_at_once(by_ssh: LocalCluster, commands: Commands,
+                                                               caplog: pytest.LogCaptureFixture) -> None:
+    commands(oarstat=RUNNING)
+    default_frontend_connection_params["user"] = "nobody-of-this-name"
+    assert not wait_oar_job_start(5, timeout=60)
+    assert "the frontend cannot be reached: " in caplog.text
+    assert "not running within the timeout" not in caplog.text
 
 
 # OAR
@@ -244,6 +285,20 @@ def test_a_wait_survives_a_frontend_that_fails_for_a_while(commands: Commands) -
     assert wait_oar_job_start(5, timeout=60)
 
 
+def test_a_wait_says_why_nobody_answers_when_that_changes(commands: Commands, caplog: pytest.LogCaptureFixture) -> None:
+    commands(oarstat="""n=$(cat $T/n 2>/dev/null || echo 0); echo $((n + 1)) >$T/n
+case $n in 0 | 1 | 5) echo down >&2; exit 3 ;; 2) echo lost >&2; exit 3 ;; 6) s=Running ;; *) s=Waiting ;; esac
+printf 'Job_Id: 5\\n    state = %s\\n' $s""")
+    assert wait_oar_job_start(5, timeout=60)
+    assert [record.message for record in caplog.records] == [
+        f"waiting for job 5 on here: {why} (exit code 3)" for why in ("down", "lost", "down")]
+
+
+def test_a_prediction_is_compared_with_the_clock_that_oar_has() -> None:
+    g5k_configuration.update(clock=lambda: 1000.0, polling_interval=30, tiny_polling_interval=1)
+    assert [_pause(20, [JobFacts(scheduled_start=date)]) for date in (990.0, 1010.0, 2000.0)] == [1, 10, 30]
+
+
 def test_a_wait_ends_at_its_timeout(commands: Commands, caplog: pytest.LogCaptureFixture) -> None:
     commands(oarstat=stat("Waiting"))
     began = time.monotonic()
@@ -317,7 +372,10 @@ def test_what_is_no_pair_is_named(commands: Commands, tmp_path: Path, function: 
 
 
 def test_ctrl_c_deletes_what_a_grid_was_granted_until_then(commands: Commands, tmp_path: Path) -> None:
-    commands(oarsub="case $* in *nodes=2*) touch $T/hangs; exec sleep 60 ;; esac; echo OAR_JOB_ID=7; touch $T/granted", oardel="true")
+    # the id of the second job has not come yet
+    commands(oarsub="""case $* in *nodes=2*) echo "oarsub $*" >$T/request; touch $T/hangs; exec sleep 60 ;; esac
+echo OAR_JOB_ID=7; touch $T/granted""", oardel="true", oarstat="""
+printf '{"9": {"initial_request": "%s", "submissionTime": %s}}' "$(cat $T/request)" $(date +%s)""")
     code = ("from execo_g5k import *\n"
             f"g5k_configuration.update(default_frontend='here', no_ssh_for_local_frontend=True, grid_dir={str(tmp_path)!r})\n"
             "oarsubgrid([(OarSubmission('nodes=1'), None), (OarSubmission('nodes=2'), None)])\n")
@@ -331,7 +389,7 @@ def test_ctrl_c_deletes_what_a_grid_was_granted_until_then(commands: Commands, t
         said, complained = program.communicate(timeout=60)
     assert "KeyboardInterrupt" in complained
     assert "deleting the jobs that were accepted: [(7, None)]" in said
-    assert "oardel 7" in calls(tmp_path)
+    assert {"oardel 7", "oardel 9"} <= set(calls(tmp_path))
 
 
 def test_nothing_to_do_asks_nobody(commands: Commands, tmp_path: Path) -> None:

@@ -150,6 +150,25 @@ def test_several_jobs_in_one_answer() -> None:
     assert sorted(parse_job_ids(stdout("stat-array-json"))) == [6, 7, 8]
 
 
+LOCALE = ('perl: warning: Setting locale failed.\nperl: warning: Please check that your locale settings:\n\tLC_ALL = (unset),\n'
+          '\tLANG = "fr_FR.UTF-8"\n    are supported and installed on your system.\n')
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("name", ["stat-running", "stat-running-json", "stat-user-json"])
+def test_what_a_login_shell_says_first_hides_no_job_and_is_none(name: str, end: str) -> None:
+    clean = parse_jobs(stdout(name))
+    assert clean
+    assert parse_jobs((LOCALE + stdout(name)).replace("\n", end)) == clean
+    assert sorted(parse_job_ids((LOCALE + stdout("stat-array-json")).replace("\n", end))) == [6, 7, 8]
+    assert parse_jobs(LOCALE.replace("\n", end)) == []
+
+
+def test_json_in_a_command_is_no_job() -> None:
+    (job,) = parse_jobs('Job_Id: 5\n    command = cat <<E\n{"a": {"state": "Error"}}\nE\n    state = Running\n')
+    assert (job.job_id, job.state) == (5, "Running")
+
+
 @pytest.mark.parametrize("name", ["stat-user", "stat-user-1"])
 def test_ids_in_both_tables(name: str) -> None:
     assert parse_job_ids(stdout(name)) == [1, 2]

@@ -295,7 +295,6 @@ def test_the_source_is_the_database_where_its_library_is(monkeypatch: pytest.Mon
 def test_without_the_library_of_the_databases_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, reference: Reference,
                                                                 tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    assert sources_of(None) == ("api",)
     with served({}, tmp_path, reference), pytest.raises(ImportError, match=r"execo_g5k\[postgresql\]"):
         get_planning("lyon", source="postgresql")
 
@@ -319,7 +318,7 @@ def test_a_site_whose_database_cannot_be_reached_is_read_from_the_api(reference:
                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("psycopg")
     with _a_frontend_that_fails("nobody there") as fails, served({}, tmp_path, reference):
-        monkeypatch.setattr("execo_g5k._planning.source_postgresql.G5kAutoPortForwarder", fails)
+        monkeypatch.setattr("execo_g5k._oar.database.G5kAutoPortForwarder", fails)
         del config.g5k_configuration["planning_source"]
         assert list(planned(["lyon"])) == ["lyon"]
         assert [line for line in warnings if "nobody there" in line and line.startswith("WARNING planning of lyon")]

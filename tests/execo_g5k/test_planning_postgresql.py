@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,13 +15,16 @@ from requirements import require
 
 from execo_g5k import config
 from execo_g5k._api.reference import forget
+from execo_g5k._charter import remaining
 from execo_g5k._gridbox.oar_real import RealOar
 from execo_g5k._gridbox.reference import make_reference
 from execo_g5k._gridbox.rest import RestServer
 from execo_g5k._gridbox.site import SiteSetup
+from execo_g5k._oar import database
 from execo_g5k._planning import source_postgresql
 from execo_g5k._planning.source_postgresql import PostgresqlSource, job_of_resources
 from execo_g5k._planning.state import SourceError
+from execo_g5k.charter import g5k_charter_remaining
 from execo_g5k.oar import OarSubmission, oarsub
 from execo_g5k.planning import (
     compute_slots,
@@ -227,10 +231,13 @@ def test_a_database_that_refuses_is_said(oar: RealOar, api: RestServer) -> None:
 
 
 def test_a_database_that_hangs_is_left_alone(oar: RealOar, api: RestServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_postgresql, "READ_SECONDS", 0.5)
-    monkeypatch.setattr(source_postgresql, "_COLUMNS_OF_SITE", "SELECT 'state' FROM pg_sleep(50) WHERE %s IS NOT NULL")
-    with pytest.raises(SourceError):
+    monkeypatch.setattr(database, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(source_postgresql, "_COLUMNS_OF_SITE", "SELECT 'state' FROM pg_sleep(50) WHERE %s::text[] IS NOT NULL")
+    monkeypatch.setattr(remaining, "_CORES", "SELECT 'meurthe-1', 1 FROM pg_sleep(50)")
+    with pytest.raises(SourceError, match=r"no end after 0\.5 s"):
         PostgresqlSource().state(SITE, cores=False)
+    with pytest.raises(OSError, match=rf"OAR's database of {SITE}: no end after 0\.5 s"):
+        g5k_charter_remaining(SITE, datetime.date(2026, 11, 23), source="postgresql")
 
 
 def test_a_job_has_what_its_resources_say() -> None:
