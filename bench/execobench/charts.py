@@ -10,7 +10,7 @@ from typing import Any
 from execobench import store
 from execobench.registry import Workload, load_workloads
 from execobench.rows import Result, ratio, select
-from execobench.tables import Campaign, number, sizes_of, times
+from execobench.tables import Campaign, compared, number, sizes_of, times
 
 OURS, ORIGINAL, BASE = "#0b7a75", "#d1495b", "#30343f"
 OTHERS = ("#8d99ae", "#b08968", "#7a9e7e", "#9d8cc4", "#c9a227", "#6c91bf", "#a26769", "#5e6472")
@@ -137,12 +137,11 @@ def draw_overview(pyplot: Any, workloads: list[Workload], campaigns: dict[str, C
             results, metric = campaign.results, workload.metrics[0].name
             both = {}
             for python in ("ours", "original"):
-                for implementation in workload.implementations:
-                    if implementation.python == python and implementation.name != workload.base:
-                        for size in sizes_of(results):  # the largest at which it was measured
-                            base = select(results, workload.base, size, metric)
-                            if value := ratio(select(results, implementation.name, size, metric), base):
-                                both[python] = (value, size)
+                if name := compared(workload, python):
+                    for size in sizes_of(results):  # the largest at which it was measured
+                        base = select(results, workload.base, size, metric)
+                        if value := ratio(select(results, name, size, metric), base):
+                            both[python] = (value, size)
             if both:
                 rows.append((workload, both))
     if not rows:

@@ -94,20 +94,22 @@ def sizes_of(results: Sequence[Result]) -> list[int]:
     return sorted({result.size for result in results})
 
 
+def compared(workload: Workload, python: str) -> str | None:
+    """The first implementation of ours, or of the original, that is not the base itself."""
+    return next((i.name for i in workload.implementations if i.python == python and i.name != workload.base), None)
+
+
 def overview(workloads: Sequence[Workload], campaigns: dict[str, Campaign]) -> str:
     """Of each workload, at the largest size, the ratios of ours and of the original to the base."""
     rows = []
     for workload in workloads:
-        if campaign := campaigns.get(workload.name):
+        names = [compared(workload, python) for python in ("ours", "original")]
+        if (campaign := campaigns.get(workload.name)) and any(names):
             size = sizes_of(campaign.results)[-1]
             for metric in (m for m in workload.metrics if m.ratio or m is workload.metrics[0]):
                 base = select(campaign.results, workload.base, size, metric.name)
-                cells = []
-                for python in ("ours", "original"):
-                    names = [i.name for i in workload.implementations if i.python == python]
-                    found = select(campaign.results, names[0], size, metric.name) if names else None
-                    cells.append(times(ratio(found, base)))
-                rows.append([f"{workload.name}, {size}", metric.name.replace("_", " "), workload.base, *cells])
+                ratios = [ratio(select(campaign.results, name, size, metric.name) if name else None, base) for name in names]
+                rows.append([f"{workload.name}, {size}", metric.name.replace("_", " "), workload.base, *map(times, ratios)])
     return markdown(["workload, size", "metric", "against", "execo", "execo 2.8.2"], rows)
 
 

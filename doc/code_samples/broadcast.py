@@ -6,6 +6,7 @@
 In the nine steps of "Testing recent P2P protocols in Grid context", section 6.1 of the Grid'5000 paper.
 """
 
+import re
 import secrets
 import time
 from contextlib import ExitStack
@@ -24,6 +25,13 @@ sed -e 's/^name:.*/name: {IMAGE}/' -e 's/^visibility:.*/visibility: private/' -e
 QUIET = {"nolog_exit_code": True, "nolog_error": True, "nolog_timeout": True, "nolog_expect_fail": True}       # the table tells
 
 
+def variants(text):
+    """They become words of commands and parts of file names."""
+    if not re.fullmatch(r"[a-z0-9_]+(,[a-z0-9_]+)*", text):
+        raise ValueError
+    return list(dict.fromkeys(text.split(",")))
+
+
 class Broadcast(Engine):
     def __init__(self):
         super().__init__()
@@ -32,11 +40,12 @@ class Broadcast(Engine):
         option("--walltime", default="0:30:00")
         option("--lead", type=float, default=20, help="seconds from the request to the start of the jobs")
         option("--megabytes", type=int, default=16, help="size of the file")
-        option("--tcp", default="cubic,reno", help="congestion controls of the kernel")
+        option("--tcp", type=variants, default="cubic,reno", help="congestion controls of the kernel")
         option("--timeout", type=float, default=60, help="seconds that a broadcast may take")
         option("--connect", type=float, default=5, help="seconds before a common start, to reach all nodes")
         option("--tolerance", type=float, default=0.01, help="seconds by which clocks may differ")
-        self.left_out = {}
+        self.rows = {}          # {(tcp, client): what is known of it}
+        self.left_out = {}      # {node: why}
 
     def run(self):
         wanted = {site: int(number) for site, number in (word.split("=") for word in self.args.resources)}
@@ -52,23 +61,20 @@ class Broadcast(Engine):
             # Steps 4 and 5: ...deployed, rebooted and checked...
             nodes = [node.address for node in testbed.deploy()]
             self.left_out.update(testbed.failures)
-            rows = self.broadcast(nodes, {**testbed.connection_params, "control_persist": 60})
+            self.broadcast(nodes, {**testbed.connection_params, "control_persist": 60})
         finally:
             testbed.release()       # (step 9) ...and released.
-        for (tcp, client), row in rows.items():
-            self.results.append({"tcp": tcp, "client": client}, row)
-        print_table(rows, self.left_out)
-        draw(rows, f"{self.result_dir}/broadcast.png")
+            if self.rows:
+                print_table(self.rows, self.left_out)
+                draw(self.rows, f"{self.result_dir}/broadcast.png")
 
     def broadcast(self, nodes, params):
-        """{(tcp, client): what is known of it}"""
         folder = f"/tmp/broadcast-{secrets.token_hex(4)}"
         home = folder + "/{{{host}}}"           # nodes of a grid in a box may share their files
         try:
-            # Step 6: the program is brought to all nodes, the file to the first one.
+            # Step 6: the program is brought to all nodes...
             Remote(f"mkdir -p {home}", nodes, params, QUIET).run()
             Put(nodes, [PROGRAM], home, params, process_args=QUIET).run()
-            Remote(f"head -c {self.args.megabytes}M /dev/urandom >{home}/file", nodes[:1], params, QUIET).run()
             # Step 7: clocks are compared with ours.
             check = Remote("true", nodes, params, QUIET, start_at=time.time() + self.args.connect).run()
             for process in check.processes:
@@ -77,21 +83,27 @@ class Broadcast(Engine):
                     self.left_out[host] = f"no start at a given date: {process.error_reason or process.outcome}"
                 elif abs(process.clock_offset) + process.clock_error > self.args.tolerance:
                     logger.warning("the clock of %s is %+.6f s ahead, give or take %.6f s", host, process.clock_offset, process.clock_error)
-            # Step 8: all are started, for each variant of TCP.
-            rows = {}
-            for tcp in self.args.tcp.split(","):
-                nodes[:] = [node for node in nodes if node not in self.left_out]
-                if len(nodes) < 2:
-                    raise SystemExit(f"too few nodes: {nodes}; left out: {self.left_out}")
-                rows |= self.share(tcp, home, nodes, params)
-            # Step 9: the logs are collected.
-            nodes[:] = [node for node in nodes if node not in self.left_out]
-            Get(nodes, [f"{home}/*.log"], self.result_dir, params, process_args=QUIET | {"timeout": 60}).run()
+            nodes[:] = self.left(nodes)
+            # (step 6) ...and the file to the first of those that are left.
+            Remote(f"head -c {self.args.megabytes}M /dev/urandom >{home}/file", nodes[:1], params, QUIET).run()
+            try:
+                # Step 8: all are started, for each variant of TCP.
+                for tcp in self.args.tcp:
+                    if len(nodes) < 2:
+                        raise SystemExit(f"too few nodes: {nodes}; left out: {self.left_out}")
+                    self.rows |= self.share(tcp, home, nodes, params)
+                    nodes[:] = self.left(nodes)
+            finally:
+                # Step 9: the logs are collected, and what was measured is kept, whatever came after it.
+                Get(nodes, [f"{home}/*.log"], self.result_dir, params, process_args=QUIET | {"timeout": 60}).run()
+                for (tcp, client), row in self.rows.items():
+                    row.update(read_log(Path(self.result_dir, f"{client}.{tcp}.log"), client, nodes[0], row["start"]))
+                    self.results.append({"tcp": tcp, "client": client}, row)
         finally:
             Remote(f"rm -rf {folder}", nodes, params, QUIET | {"timeout": 20}).run()
-        for (tcp, client), row in rows.items():
-            row.update(read_log(Path(self.result_dir, f"{client}.{tcp}.log"), client, nodes[0], row["start"]))
-        return rows
+
+    def left(self, nodes):
+        return [node for node in nodes if node not in self.left_out]
 
     def share(self, tcp, home, nodes, params):
         """The tracker and the seeder start on the first node, and then the clients on the others, at one date."""

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
@@ -31,6 +32,7 @@ DARTS = """awk -v OFMT=%.9f -v seed={seed} -v side={side} -v grid={grid} 'BEGIN 
 QEMU = "timeout 60 qemu-system-x86_64 -accel tcg -m 96 -nodefaults -display none -serial stdio -no-reboot -kernel {} -initrd {} -append {}"
 KERNEL = "console=ttyS0 loglevel=0 panic=-1 nokaslr mitigations=off rdinit=/bin/busybox"
 SLOW = 10       # seconds: where virtual machines need more to boot, the demo would not end within three minutes
+PATIENCE = 300  # seconds from one event to the next
 QUIET = {"nolog_exit_code": True, "nolog_error": True, "nolog_timeout": True}
 
 
@@ -88,9 +90,12 @@ def try_guest(folder):
 
 def wait_for(campaign, folder, done):
     """Until so many combinations are done; returns where the first of them was done."""
+    deadline = time.monotonic() + PATIENCE
     while len(results := Results(folder).read()) < done:
         if campaign.poll() is not None:
             sys.exit("the campaign has ended")
+        if time.monotonic() > deadline:
+            sys.exit(f"{len(results)} combinations are done after {PATIENCE} s, not {done}")
         time.sleep(0.05)
     return results[0].host
 
@@ -126,11 +131,18 @@ def main():
     home.mkdir(parents=True)
     say("Grid'5000 in a box")
     arguments = [sys.executable, __file__, "-c", str(folder), *try_guest(top / "guest")]
-    with GridBox(sites=["lyon", "nancy"], nodes_per_cluster=4, clock=clock, configure=False) as grid:
+    with GridBox(sites=["lyon", "nancy"], nodes_per_cluster=4, clock=clock, configure=False) as grid, ExitStack() as stack:
         grid.write_configuration(home)
         environment = {**os.environ, **grid.environment(home)}
+
+        def start():
+            process = subprocess.Popen(arguments, env=environment)
+            stack.callback(process.wait)
+            stack.callback(process.kill)        # before that
+            return process
+
         say("A campaign of 12 combinations, on 3 nodes that are deployed for it, in jobs of an hour")
-        campaign = subprocess.Popen(arguments, env=environment)
+        campaign = start()
         node = wait_for(campaign, folder, done=2)
         say(f"{node} dies, with all that runs on it")
         grid.crash(node)
@@ -143,11 +155,11 @@ def main():
         say("kill -9: the program is gone; this is what it leaves")
         subprocess.run([sys.executable, "-m", "execo_engine", "status", folder], check=True)
         say("The same command again: it goes on")
-        campaign = subprocess.Popen(arguments, env=environment)
+        campaign = start()
         wait_for(campaign, folder, done=10)
         say("An hour later: the jobs are over")
         clock.advance(3600)
-        if campaign.wait():
+        if campaign.wait(PATIENCE):
             sys.exit(campaign.returncode)
     say("What came of it")
     subprocess.run([sys.executable, "-m", "execo_engine", "verify", folder], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import shutil
@@ -100,6 +101,14 @@ class TestTables:
             "| **execo** | 6 | 6..6 | 2.00× | 3.00× | 2 | 2.00× | 7 | 1 |",
             "| other | failed: no such thing | - | - | - | - | - | - | 1 |",
         ]
+
+    def test_the_overview_never_compares_a_base_with_itself(self) -> None:
+        bases = (registry.Implementation("limit", nothing, registry.OURS), *WORKLOAD.implementations[1:])
+        among_ours = dataclasses.replace(WORKLOAD, implementations=bases)
+        alone = dataclasses.replace(WORKLOAD, name="alone", implementations=bases[:1])
+        campaigns = {name: tables.Campaign(name, "2030-01-02 03:04", "2 processors", "3.0", RESULTS) for name in ("spawn-test", "alone")}
+        assert tables.overview([among_ours, alone], campaigns).splitlines()[2:] == [
+            "| spawn-test, 2 | wall | limit | 2.00× | - |", "| spawn-test, 2 | cpu | limit | 2.00× | - |"]
 
     def test_a_short_row_is_refused(self) -> None:
         with pytest.raises(ValueError, match="row of 1 cells under a header of 2"):

@@ -1,13 +1,17 @@
-"""The samples after section 6 of the Grid'5000 paper run on a Grid'5000 in a box, and tell of what fails there."""
+"""The samples after section 6 of the Grid'5000 paper, and the demo, run on a Grid'5000 in a box, and tell of what fails there."""
 
 from __future__ import annotations
 
 import os
+import runpy
+import select
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -90,12 +94,25 @@ def test_a_broadcast_tells_of_a_client_that_dies_a_node_that_is_left_out_and_clo
 
 
 @pytest.mark.requires("sshd")
-def test_a_broadcast_runs_unchanged_in_a_box_where_nodes_share_their_files(tmp_path: Path) -> None:
+def test_a_broadcast_where_nodes_share_their_files_keeps_what_it_has_measured_when_the_next_variant_cannot_start(tmp_path: Path) -> None:
     box = ["-m", "execo_g5k.gridbox", "--oar", "own", "--isolation", "none", "--sites", "lyon,nancy", "--nodes-per-cluster", "2", "run"]
-    script = [str(SAMPLES / "broadcast.py"), "lyon=1", "nancy=2", "--lead", "2", "--megabytes", "1", "--tcp", "reno"]
+    script = [str(SAMPLES / "broadcast.py"), "lyon=1", "nancy=2", "--lead", "2", "--megabytes", "1", "--tcp", "reno,nosuch"]
     done = subprocess.run([sys.executable, *box, *script, "-c", "results"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert [row["outcome"] for row in Results(tmp_path / "results").rows()] == ["complete"] * 2, done.stdout
+    assert done.returncode == 1, done.stderr
+    assert "seeder" in done.stderr
+    assert "No such file or directory" in done.stderr       # so says the kernel of a congestion control that it does not have
+    rows = Results(tmp_path / "results").rows()
+    assert [(row["tcp"], row["outcome"]) for row in rows] == [("reno", "complete")] * 2, done.stdout
+    assert [sum(row[place] for place in ("seeder", "own site", "other sites")) for row in rows] == [4, 4]
+    assert done.stdout.count("  complete\n") == 2
+
+
+def test_a_broadcast_takes_names_of_congestion_controls_and_nothing_else(tmp_path: Path) -> None:
+    words = [sys.executable, SAMPLES / "broadcast.py", "--tcp", "reno;touch here"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 2
+    assert "argument --tcp: invalid variants value: 'reno;touch here'" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.requires("sshd")
@@ -137,3 +154,52 @@ def test_a_hundred_executions_are_done_once_each_although_the_script_is_killed(
     told = [line.split() for line in again.stdout.splitlines() if ".grid5000.fr " in line and not line.startswith("20")]
     assert {host: set(map(int, executions)) for host, *executions in told} == {
         host: {row["execution"] for row in rows if row["host"] == host} for host in {row["host"] for row in rows}}
+
+
+def child_with(word: Path, parent: int) -> int | None:
+    """One that has it in its command line."""
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        with suppress(OSError):         # it has ended
+            if os.fsencode(word) in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                return int(child)
+    return None
+
+
+@pytest.mark.requires("sshd")
+def test_the_demo_ends_its_campaign_when_it_is_interrupted(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    (folder / "guest").mkdir(parents=True)      # so it takes processes, not virtual machines
+    # SIGINT may be ignored here
+    program = ("import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); del sys.argv[0]; "
+               "runpy.run_path(sys.argv[0], run_name='__main__')")
+    with open(tmp_path / "said", "w") as said:
+        demo = subprocess.Popen([sys.executable, "-c", program, str(SAMPLES / "demo.py"), folder], stdout=said, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (folder / "pi").exists() or (campaign := child_with(folder / "pi", demo.pid)) is None:
+            assert demo.poll() is None, (tmp_path / "said").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)        # nobody tells of it
+        ended = os.pidfd_open(campaign)
+        try:
+            demo.send_signal(signal.SIGINT)
+            demo.wait(PATIENCE)
+            assert select.select([ended], [], [], 0)[0], (tmp_path / "said").read_text()
+        finally:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(ended, signal.SIGKILL)
+            os.close(ended)
+    finally:
+        demo.kill()
+        demo.wait()
+
+
+def test_the_demo_does_not_wait_for_ever(tmp_path: Path) -> None:
+    wait_for = runpy.run_path(str(SAMPLES / "demo.py"))["wait_for"]
+    wait_for.__globals__["PATIENCE"] = 0
+    with subprocess.Popen(["sleep", "60"]) as campaign:
+        try:
+            with pytest.raises(SystemExit, match="0 combinations are done after 0 s, not 1"):
+                wait_for(campaign, tmp_path, done=1)
+        finally:
+            campaign.kill()
