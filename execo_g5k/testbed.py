@@ -13,6 +13,7 @@ from execo.time_utils import format_date, format_duration, get_seconds
 from execo.utils import singleton_to_collection
 
 from ._clock import now
+from ._kadeploy.command import vlan_of
 from ._oar.frontends import place, seconds_of
 from ._oar.grid import GridJobs, oardelgrid, oarsubgrid
 from ._oar.jobs import ENDED, UNKNOWN_ANSWERS, look_at, nodes_of_jobs, oardel
@@ -22,7 +23,7 @@ from .config import g5k_configuration
 from .kadeploy import Deployment
 from .kadeploy import deploy as deploy_hosts
 from .planning import get_jobs_specs
-from .utils import get_kavlan_host_name, site_of_name
+from .utils import get_kavlan_host_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -234,32 +235,22 @@ class G5kTestbed:
         """
         if not self._hosts:
             raise RuntimeError(f"{self!r}: there are no hosts to be deployed")
-        by_vlan: dict[int | str | None, list[Host]] = {}
-        for host in self._hosts:
-            by_vlan.setdefault(self._vlan_of(host), []).append(host)
-        self.failures, ready = {}, []
-        for vlan, hosts in by_vlan.items():
-            deployment = copy.copy(self._deployment)
-            deployment.hosts, deployment.vlan = list(hosts), vlan
-            options: dict[str, Any] = {"node_connection_params": self.connection_params,
-                                       "frontend_connection_params": self._frontend_params}
-            left = self.time_left()
-            if left is not None and left > 0:
-                options["deploy_timeout"] = left
-            result = deploy_hosts(deployment, **{**options, **self._deploy_options})
-            self.failures |= result.failures
-            if result.undeployed:
-                logger.warning("%r: left out: %s", self, fold(result.undeployed))
-            ready += [self._reached(host) for host in hosts if host.address in result.deployed]
-        return ready
-
-    def _vlan_of(self, host: Host) -> int | str | None:
-        return self.vlans.get(site_of_name(host.address) or "", self._deployment.vlan)
-
-    def _reached(self, host: Host) -> Host:
-        """By the name in its VLAN, if it was put into one."""
-        vlan = self._vlan_of(host)
-        return host if vlan is None else Host(get_kavlan_host_name(host, int(vlan)), host.user, host.keyfile, host.port)
+        deployment = copy.copy(self._deployment)
+        deployment.hosts = list(self._hosts)
+        if self.vlans:
+            deployment.vlan = dict(self.vlans)
+        left = self.time_left()
+        if left is not None and left <= 0:
+            self.failures = {host.address: "the reservation has ended" for host in self._hosts}
+            logger.warning("%r: not deployed, for the reservation has ended", self)
+            return []
+        options: dict[str, Any] = {"node_connection_params": self.connection_params, "deploy_timeout": left,
+                                   "frontend_connection_params": self._frontend_params}
+        result = deploy_hosts(deployment, **{**options, **self._deploy_options})
+        self.failures = result.failures
+        if result.undeployed:
+            logger.warning("%r: left out: %s", self, fold(result.undeployed))
+        return [_reached(host, vlan_of(deployment, [host.address])) for host in self._hosts if host.address in result.deployed]
 
     def addresses(self) -> list[tuple[str, str]]:
         """(IP address, hardware address) for virtual machines on the hosts: those of the VLANs, or of the subnets; [] without either.
@@ -324,5 +315,12 @@ class G5kTestbed:
         if jobs.grid_id is None:
             oardel(jobs, self._frontend_params)
         else:
-            oardelgrid(jobs.grid_id, self._frontend_params)
+            try:
+                oardelgrid(jobs.grid_id, self._frontend_params)
+            except ValueError:          # its note is gone: another program has deleted it; or it cannot be read
+                oardel(jobs, self._frontend_params)
 
+
+def _reached(host: Host, vlan: int | None) -> Host:
+    """By the name in its VLAN, if it was put into one."""
+    return host if vlan is None else Host(get_kavlan_host_name(host, vlan), host.user, host.keyfile, host.port)

@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -27,6 +28,10 @@ from requirements import require as _require
 _HOME = tempfile.mkdtemp(prefix="execo-tests-home-")
 os.environ["HOME"] = _HOME
 _SKIPS = pytest.StashKey[Counter[str]]()
+# What is ignored here (nohup, a background job of sh) would be ignored by all that the tests start.
+for _ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_ignored) == signal.SIG_IGN:
+        signal.signal(_ignored, signal.default_int_handler if _ignored == signal.SIGINT else signal.SIG_DFL)
 
 
 def _found(package: str) -> Path:

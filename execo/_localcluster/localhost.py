@@ -125,7 +125,10 @@ class LocalHost(Host):
 
     @staticmethod
     def boot_all(hosts: Sequence[LocalHost]) -> None:
-        """`boot` of several hosts of one cluster that are down, at the same time."""
+        """`boot` of several hosts of one cluster that are down, at the same time.
+
+        :raises OSError: with the name of the first whose `_after_boot` fails; those of the others are called all the same.
+        """
         with contextlib.ExitStack() as stack:
             for host in sorted(hosts, key=lambda host: host.name):      # in the same order whoever asks
                 stack.enter_context(host._lock)
@@ -134,9 +137,15 @@ class LocalHost(Host):
                 host._faults.clear()
             if hosts:
                 hosts[0]._ask(do="boot", **{"with": [host.name for host in hosts[1:]]})
+            failures: list[tuple[str, Exception]] = []
             for host in hosts:
                 if host._after_boot is not None:
-                    host._after_boot()
+                    try:
+                        host._after_boot()
+                    except Exception as error:
+                        failures.append((host.name, error))
+            for name, failure in failures:
+                raise OSError(f"{name}: {failure}") from failure
 
     def cut(self) -> Fault:
         """Take its link down: it is silent, as with the cable unplugged, and so connections to it time out."""

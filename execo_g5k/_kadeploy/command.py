@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from execo.host import Host, get_unique_hosts_list
 
@@ -24,7 +24,7 @@ class Deployment:
     :param env_name: name of an environment that kadeploy3 knows.  Of both, give one; with none, ``g5k_configuration`` says
       (``default_env_name``, ``default_env_file``).
     :param user: whose environment it is.
-    :param vlan: number of the VLAN into which the hosts are put.
+    :param vlan: number of the VLAN into which the hosts are put; or of one for each site, ``{site: number}``.
     :param other_options: more options of kadeploy3, words of a shell.
     :param env_version: version of the environment; None: the latest.
     """
@@ -32,7 +32,7 @@ class Deployment:
     env_version: int | str | None = None
 
     def __init__(self, hosts: Iterable[Host | str] | Host | str | None = None, env_file: str | None = None, env_name: str | None = None,
-                 user: str | None = None, vlan: int | str | None = None, other_options: str | None = None,
+                 user: str | None = None, vlan: int | str | Mapping[str, int | str] | None = None, other_options: str | None = None,
                  env_version: int | str | None = None) -> None:
         self.hosts = list(hosts) if isinstance(hosts, Iterator) else hosts
         self.env_file = env_file
@@ -84,16 +84,19 @@ def environment_of(deployment: Deployment) -> tuple[str | None, str | None]:
     return env_file, env_name
 
 
-def vlan_of(deployment: Deployment) -> int | None:
-    """Number of its VLAN.
+def vlan_of(deployment: Deployment, addresses: Iterable[str]) -> int | None:
+    """Number of the VLAN of these of its hosts, which have the same frontend.
 
     :raises ValueError: for what is no number.
     """
-    if deployment.vlan is None:
+    vlan = deployment.vlan
+    if isinstance(vlan, Mapping):
+        vlan = next((vlan.get(frontend_of(address) or "") for address in addresses), None)
+    if vlan is None:
         return None
-    if isinstance(deployment.vlan, bool) or not re.fullmatch(r"[0-9]+", str(deployment.vlan)):
-        raise ValueError(f"vlan of a deployment: expected its number, found {deployment.vlan!r}")
-    return int(deployment.vlan)
+    if isinstance(vlan, bool) or not re.fullmatch(r"[0-9]+", str(vlan)):
+        raise ValueError(f"vlan of a deployment: expected its number, found {vlan!r}")
+    return int(vlan)
 
 
 def frontend_of(address: str) -> str | None:
@@ -123,11 +126,14 @@ def quoted_path(path: str) -> str:
 
 
 def get_kadeploy_commandline(deployment: Deployment, addresses: Iterable[str]) -> str:
-    """The line of shell that deploys these of its hosts.  All values are quoted but ``other_options`` and those of ``g5k_configuration``.
+    """The line of shell that deploys these of its hosts, on their frontend.
+
+    All values are quoted but ``other_options`` and those of ``g5k_configuration``.
 
     :raises ValueError: if its environment, its VLAN, or the name of a host is none.
     """
     env_file, env_name = environment_of(deployment)
+    addresses = list(addresses)
     words = [str(g5k_configuration["kadeploy3"])]
     if g5k_configuration["kadeploy3_options"]:
         words.append(g5k_configuration["kadeploy3_options"])
@@ -136,7 +142,7 @@ def get_kadeploy_commandline(deployment: Deployment, addresses: Iterable[str]) -
         words.append(f"--env-version {shlex.quote(str(deployment.env_version))}")
     if deployment.user is not None:
         words.append(f"-u {shlex.quote(str(deployment.user))}")
-    if (vlan := vlan_of(deployment)) is not None:
+    if (vlan := vlan_of(deployment, addresses)) is not None:
         words.append(f"--vlan {vlan}")
     if deployment.other_options:
         words.append(deployment.other_options)

@@ -48,14 +48,15 @@ OWN_SECONDS = 900.0
 """Without a timeout, a deployment that goes on although the connection to its frontend was lost is waited for so long."""
 
 
-def check_deployed(hosts: Iterable[Host], command: str, vlan: int | None, connection_params: Mapping[str, Any] | None,
+def check_deployed(hosts: Iterable[Host], command: str, vlans: Mapping[str, int | None], connection_params: Mapping[str, Any] | None,
                    timeout: Duration | None) -> dict[str, str]:
     """Run a command on hosts: {address: why it failed, '' where it did not}.
 
-    :param vlan: the hosts are reached by their names in this VLAN.
+    :param vlans: {address: number of the VLAN} for all hosts; they are reached by their names there.
     """
     checked = list(hosts)
-    reached = [host if vlan is None else Host(get_kavlan_host_name(host, vlan), host.user, host.keyfile, host.port) for host in checked]
+    reached = [host if (vlan := vlans[host.address]) is None
+               else Host(get_kavlan_host_name(host, vlan), host.user, host.keyfile, host.port) for host in checked]
     if not checked:
         return {}
     options = {"timeout": timeout, "nolog_exit_code": True, "nolog_timeout": True, "nolog_error": True}
@@ -168,6 +169,11 @@ def _own(run: Deployer, lost: set[str]) -> set[str]:
     return run.busy_hosts & lost if isinstance(run, Kadeployer) else set()
 
 
+def _lost(run: Deployer) -> set[str]:
+    """Hosts whose deployment may go on although this run of it has ended."""
+    return run.lost_hosts if isinstance(run, Kadeployer) else set()
+
+
 def _check_request(deployment: Deployment, way: str, node_params: Mapping[str, Any] | None) -> None:
     """:raises ValueError: if it cannot be asked for."""
     if way == "api":
@@ -210,16 +216,17 @@ def deploy(deployment: Deployment, check_deployed_command: str | bool | None = T
         raise ValueError(f"through: expected one of {', '.join(WAYS)}, found {way!r}")
     if deployment.hosts is None:
         raise ValueError(f"no hosts to deploy: {deployment!r}")
-    vlan = vlan_of(deployment)
+    vlans = {host.address: vlan_of(deployment, [host.address]) for host in hosts_of(deployment)}
     _check_request(deployment, way, node_connection_params)
     get_seconds(deploy_timeout)
     get_seconds(check_timeout)
     command = g5k_configuration["check_deployed_command"] if check_deployed_command is True else check_deployed_command
     attempts = Attempts(deployment)
+    lost: set[str] = set()
 
     def check() -> None:
         if command:
-            attempts.note_check(check_deployed(attempts.missing, command, vlan, node_connection_params, check_timeout))
+            attempts.note_check(check_deployed(attempts.missing, command, vlans, node_connection_params, check_timeout))
 
     def is_enough() -> bool:
         if check_enough_func is None:
@@ -233,6 +240,7 @@ def deploy(deployment: Deployment, check_deployed_command: str | bool | None = T
         else:
             run = _run_frontends(part, frontend_connection_params, deploy_timeout, stdout_handlers, stderr_handlers)
         attempts.note_run(run, wait_for_check=bool(command))
+        lost.update(_lost(run))
         check()
         return run
 
@@ -240,7 +248,6 @@ def deploy(deployment: Deployment, check_deployed_command: str | bool | None = T
     if attempts.deployed:
         logger.info("deployed already: %s", fold(attempts.deployed))
     enough = is_enough()
-    lost: set[str] = set()      # of the last runs, those of which kadeploy3 told nothing
     for number in range(1, num_tries + 1):
         missing = attempts.missing
         if enough or not missing:
@@ -254,7 +261,6 @@ def deploy(deployment: Deployment, check_deployed_command: str | bool | None = T
             sleep(g5k_configuration["polling_interval"])
             run = run_on([host for host in attempts.missing if host.address in own])
         enough = is_enough()
-        lost |= attempts.undeployed - run.undeployed_hosts
     result = attempts.result()
     _tell(result)
     return result

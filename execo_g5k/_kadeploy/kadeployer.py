@@ -79,6 +79,12 @@ class Kadeployer(Remote):
                 for host in process.kadeploy_hosts}
 
     @property
+    def lost_hosts(self) -> set[str]:
+        """Addresses of which a kadeploy3 that began told nothing before it was lost, as with its connection: their deployment may go on."""
+        told = self.deployed_hosts | self.undeployed_hosts
+        return {host for process in self._processes if _is_lost(process) for host in process.kadeploy_hosts if host not in told}
+
+    @property
     def failures(self) -> dict[str, str]:
         """{address: reason} of each host that failed, also of those that kadeploy3 did not mention, once it has ended."""
         return {host: reason for process in self._processes for host, reason in list(process.output.progress.reasons.items())}
@@ -115,6 +121,11 @@ class Kadeployer(Remote):
 
 def _handlers(given: Any) -> list[Any]:
     return [given] if hasattr(given, "write") else list(singleton_to_collection(given))     # a file is iterable too
+
+
+def _is_lost(process: Any) -> bool:
+    """Not refused by the server, nor at its own end: then it has told what it knows, also of hosts that others are deploying."""
+    return process.output.error is None and process.connection_failure is None and not process.error and process.exit_code != 0
 
 
 def _is_complete(output: Any, hosts: list[str]) -> bool:

@@ -23,7 +23,7 @@ _WITH_VALUE = {
 
 
 def request_of(deployment: Deployment, nodes: Iterable[str], key: str | None = None) -> dict[str, Any]:
-    """What is posted to deploy these nodes, whose names must be whole.
+    """What is posted to deploy these nodes of one site, whose names must be whole.
 
     :param key: text of public keys.
     :raises ValueError: for what the API has no word for: a file of this machine, other options.
@@ -35,8 +35,9 @@ def request_of(deployment: Deployment, nodes: Iterable[str], key: str | None = N
     if deployment.user is not None and env_name is not None:
         environment = f"{env_name}@{deployment.user}"
     version = deployment.env_version
-    vlan = vlan_of(deployment)
-    request = {"nodes": list(nodes), "environment": environment, "key": key, "version": None if version is None else str(version),
+    nodes = list(nodes)
+    vlan = vlan_of(deployment, nodes)
+    request = {"nodes": nodes, "environment": environment, "key": key, "version": None if version is None else str(version),
                "vlan": None if vlan is None else str(vlan), **_additional(deployment.other_options)}
     return {name: value for name, value in request.items() if value is not None}
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CANCEL_SECONDS = 20.0
 """The API has so long to tell that a deployment is cancelled."""
+SILENT_SECONDS = 900.0
+"""Without an answer of the API for so long, a deployment is given up, for nothing else would end it."""
 
 
 class ApiDeployer:
@@ -126,24 +128,32 @@ class ApiDeployer:
         path = f"{collection}/{uid}"
         logger.debug("deployment %s on %s", uid, site)
         pause = get_seconds(g5k_configuration["tiny_polling_interval"]) or 0.0
-        why = "the API says nothing of it"
-        while not self._look(api, path, site):
-            left = pause if deadline is None else min(pause, deadline - time.monotonic())
-            if left > 0 and not self._stop.wait(left):
+        answered = time.monotonic()
+        while not (ended := self._look(api, path, site)):
+            now = time.monotonic()
+            if ended is not None:
+                answered = now
+            if deadline is not None and now >= deadline:
+                why = f"the deployment did not end within {format_seconds(seconds)}"
+            elif now - answered >= SILENT_SECONDS:
+                why = f"the API has not answered for {format_seconds(SILENT_SECONDS)}"
+            elif self._stop.wait(pause if deadline is None else min(pause, deadline - now)):
+                why = "it was cancelled"
+            else:
                 continue
-            why = "it was cancelled" if self._stop.is_set() else f"the deployment did not end within {format_seconds(seconds)}"
             self._cancel(api, path)
-            break
-        return why
+            return why
+        return "the API says nothing of it"
 
-    def _look(self, api: APIConnection, path: str, site: str) -> bool:
+    def _look(self, api: APIConnection, path: str, site: str) -> bool | None:
+        """Whether it has ended; None: no answer."""
         try:
             item = api.get_json(path)
         except APIException as failure:
             if failure.status is not None and failure.status < 500:
                 raise
             logger.warning("deployment on %s: %s", site, failure)       # asked again: it goes on without us
-            return False
+            return None
         return follow(self._progress[site], item, self._names[site], time.time())
 
     def _cancel(self, api: APIConnection, path: str) -> None:

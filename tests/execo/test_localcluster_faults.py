@@ -134,6 +134,23 @@ def test_a_crash_ends_all_and_a_boot_makes_the_host_anew(cluster: LocalCluster) 
     assert ssh(cluster, cluster.names[1], f"ssh -F {cluster.directory}/ssh_config node-1 hostname") == "node-1\n"
 
 
+def test_hosts_that_boot_together_do_not_suffer_from_each_other(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    booted: list[str] = []
+
+    def fail() -> None:
+        raise OSError("no link")
+
+    first, second = cluster.hosts
+    monkeypatch.setattr(first, "_after_boot", fail)
+    monkeypatch.setattr(second, "_after_boot", lambda: booted.append(second.name))
+    for host in cluster.hosts:
+        host.crash()
+    with pytest.raises(OSError, match=r"^node-1: no link$"):
+        LocalHost.boot_all(cluster.hosts)
+    assert booted == ["node-2"]
+    assert [ssh(cluster, host) for host in cluster.hosts] == ["here\n"] * 2
+
+
 def test_after_a_power_failure_nobody_hears_of_the_host(cluster: LocalCluster) -> None:
     host = cluster.hosts[0]
     arguments = command(cluster, host.address, "echo ready; sleep 1000")

@@ -284,6 +284,24 @@ def test_a_node_that_boots_is_in_its_vlan_again(grid: GridBox) -> None:
     assert (pings(two, named[2]), pings(one, two), ask_nodes("hostname", [one])) == (True, False, [one])
 
 
+def test_a_node_that_does_not_come_back_to_its_vlan_is_told(grid: GridBox, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, (one, two) = job_of(["{type='kavlan'}/vlan=1+nodes=2"])
+    (vlan,) = get_oar_job_kavlan(*job)
+    assert on_frontend(f"kavlan -s -i {vlan} -m {one} -m {two} -q").exit_code == 0
+
+    def fail() -> None:
+        raise OSError("no link")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(grid.hosts[one], "_after_boot", fail)
+        said = on_frontend(f"kareboot3 -m {one} -m {two}").stdout.splitlines()
+    assert said[-4:-1] == ["The reboot operation is successful on nodes", two, "The reboot operation failed on nodes"]
+    assert said[-1].startswith(f"{one} (Simple-wait_reboot: Unreachable after the reboot (")
+    assert ask_nodes("hostname", [f"{two.partition('.')[0]}-kavlan-{vlan}.lyon.grid5000.fr"]) == [two]
+    assert on_frontend(f"kareboot3 -m {one}").exit_code == 0
+    assert ask_nodes("hostname", [f"{one.partition('.')[0]}-kavlan-{vlan}.lyon.grid5000.fr"]) == [one]
+
+
 def test_the_console_of_a_node(grid: GridBox) -> None:
     _, (node, other) = job_of()
     grid.hosts[node].reject(22)

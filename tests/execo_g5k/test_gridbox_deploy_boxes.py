@@ -8,6 +8,8 @@ import pytest
 from deployments import ENV, ask_nodes, job_of, on_frontend, wait_until
 from requirements import require
 
+from execo_g5k._gridbox.kadeploy import service
+from execo_g5k._gridbox.kadeploy.standin import POWER, REBOOT
 from execo_g5k.gridbox import GridBox
 from execo_g5k.kadeploy import Deployment, deploy
 from execo_g5k.oar import oardel
@@ -40,3 +42,16 @@ def test_the_same_script_with_other_boxes(oar: str, isolation: str | None) -> No
         failures = deploy(Deployment(nodes, env_name=ENV), num_tries=0).failures
         assert [reason[:16] for reason in failures.values()] == ["not deployed yet"] * 2
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith(("lyon-", "gridbox-"))] == []
+
+
+def test_a_box_that_ends_ends_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "STOP_SECONDS", 5.0)
+    with GridBox(oar="own", isolation=None, nodes_per_cluster=2, sites=["lyon"]) as box:
+        _, (one, other) = job_of()
+        box.deployments.seconds.update(wait_reboot=60, power=60)
+        for command in (f"kareboot3 -m {one}", f"kapower3 --off -m {other}"):
+            assert on_frontend(f"{command} --no-wait").exit_code == 0
+        kadeploy = box.kadeploys["lyon"]
+        running = kadeploy.workflows(REBOOT) + kadeploy.workflows(POWER)
+    assert [workflow.status for workflow in running] == ["canceled"] * 2
+    assert not [thread for thread in threading.enumerate() if thread.name == "lyon-kadeploy"]

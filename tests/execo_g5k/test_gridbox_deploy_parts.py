@@ -1,12 +1,24 @@
-"""Environments and ordered faults of the box, without a box."""
+"""Environments and ordered faults of the box, and both sides of its commands, without a box."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
+import resource
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from requirements import require
 
+from execo_g5k._gridbox.command_socket import frame
+from execo_g5k._gridbox.kadeploy import client, console
+from execo_g5k._gridbox.kadeploy.call import Call, Gone
 from execo_g5k._gridbox.kadeploy.environments import OWNER, BadEnvironment, Environments, described, parse_yaml
 from execo_g5k._gridbox.kadeploy.faults import Behaviour
 from execo_g5k._gridbox.kadeploy.options import Failure, kadeploy_parser, kapower_parser
@@ -104,3 +116,67 @@ def test_options_are_taken_as_by_ruby() -> None:
     for words in (["--bogus"], ["-V", "6"], ["--env", "x"], ["-V"]):
         with pytest.raises(Failure, match="Option parsing error: "):
             kadeploy_parser().parse_args(words)
+
+
+@pytest.fixture(params=["python", "perl"])
+def program(request: pytest.FixtureRequest) -> list[str]:
+    """The commands of the frontend, in both languages."""
+    if request.param == "perl":
+        require("perl")
+        return ["perl", str(Path(client.__file__).with_suffix(".pl"))]
+    return [sys.executable, "-I", "-S", client.__file__]
+
+
+@pytest.mark.parametrize("gone", ["reader", "server"])
+def test_a_command_ends_when_nobody_is_there(program: list[str], gone: str, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "ka"))
+        listener.listen()
+        listener.settimeout(30)
+        words = [*program, str(tmp_path / "ka"), "kadeploy3", *(["-"] if gone == "server" else [])]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as command:
+            assert command.stdin is not None
+            assert command.stdout is not None
+            if gone == "reader":
+                command.stdout.close()
+            else:
+                command.stdin.write(b"x" * (1 << 22))       # more than what a socket holds, so it waits until we have gone
+            command.stdin.close()
+            server = listener.accept()[0]
+            try:
+                if gone == "reader":
+                    server.sendall(frame("o", "a line\n"))
+                else:
+                    server.close()
+                assert command.wait(30) == 1
+            finally:
+                server.close()
+                command.kill()
+
+
+@pytest.fixture
+def late_call() -> Iterator[tuple[Call, socket.socket]]:
+    """A command whose connection has a number that `select` does not take, and its other end."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip(f"no more than {hard} descriptors (ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    ours, theirs = socket.socketpair()
+    try:
+        with ours, theirs, socket.socket(fileno=fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, 1100)) as late:
+            ours.close()
+            yield Call(late, ["1", "kaconsole3", "/", "", "tty", ""], os.getpid()), theirs
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_command_is_heard_in_a_program_with_a_thousand_descriptors(late_call: tuple[Call, socket.socket]) -> None:
+    call, other = late_call
+    assert not call.is_interrupted(0.01)
+    other.sendall(b"\x03")
+    assert call.is_interrupted(30)
+    other.sendall(console.QUIT)
+    console.relay(call, [], NODE, "linux")
+    other.close()
+    with pytest.raises(Gone):
+        call.is_interrupted(30)

@@ -72,7 +72,6 @@ def box() -> Iterator[GridBox]:
 
 
 @pytest.mark.requires("qemu", "sshd", "ssh")
-@pytest.mark.xdist_group("vm-guests")
 def test_deployed_nodes_become_hypervisors_and_a_guest_migrates_between_them(box: GridBox) -> None:
     before = state_of_this_machine()
     testbed = reserved(subnets={"slash_22": 1})

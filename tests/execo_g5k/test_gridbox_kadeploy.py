@@ -20,6 +20,8 @@ from execo_g5k.config import g5k_configuration
 from execo_g5k.gridbox import GridBox
 from execo_g5k.kadeploy import Deployment, KaconsoleProcess, Kadeployer, deploy
 from execo_g5k.oar import oardel
+from execo_g5k.testbed import G5kTestbed
+from execo_g5k.utils import get_kavlan_host_name
 
 pytestmark = pytest.mark.requires("sshd", "ssh")
 STEPS = [f"{macro}-{micro}" for macro, micros in MACROS for micro in micros]
@@ -269,6 +271,32 @@ def test_options_that_all_clients_take(grid: GridBox, tmp_path: Path) -> None:
     before = len(grid.kadeploys["lyon"].workflows())
     dry = on_frontend(f"kadeploy3 -e {ENV} -m {node} -o {tmp_path}/ok --dry-run")
     assert (dry.exit_code, dry.stdout, (tmp_path / "ok").read_text(), len(grid.kadeploys["lyon"].workflows())) == (0, "", "", before)
+
+
+def test_sites_with_vlans_of_their_own_are_deployed_at_the_same_time(grid: GridBox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(g5k_configuration, "polling_interval", 0.05)
+    job_of(["{type='kavlan'}/vlan=1+nodes=1"])          # so that the next one is not that of nancy
+    # without namespaces nobody is reached by a name in a VLAN
+    testbed = G5kTestbed({"lyon": 1, "nancy": 1}, "1:0:0", environment=ENV, vlan="kavlan", lead=0, charter=False,
+                         deploy_options={"check_deployed_command": False})
+    testbed.reserve()
+    try:
+        assert testbed.wait(PATIENCE)
+        grid.deployments.seconds["send_environment"] = 3
+        ready = testbed.deploy()
+        assert (len(set(testbed.vlans.values())), testbed.failures) == (2, {})
+        lyon, nancy = (grid.kadeploys[site].workflows()[0] for site in ("lyon", "nancy"))
+        assert [one.vlan for one in (lyon, nancy)] == [str(testbed.vlans[site]) for site in ("lyon", "nancy")]
+        assert max(lyon.created, nancy.created) < min(lyon.updated, nancy.updated)
+        assert [host.address for host in ready] == [get_kavlan_host_name(host, testbed.vlans[host.address.split(".")[1]])
+                                                    for host in testbed.hosts]
+        oardel(testbed.jobs)
+        wait_until(lambda: testbed.time_left() == 0)
+        assert testbed.deploy() == []
+        assert testbed.failures == {host.address: "the reservation has ended" for host in testbed.hosts}
+        assert grid.kadeploys["lyon"].workflows()[0] is lyon
+    finally:
+        testbed.release()
 
 
 def test_an_environment_from_elsewhere_and_a_server_with_a_bug(grid: GridBox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

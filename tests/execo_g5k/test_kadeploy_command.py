@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from execo.host import Host
 from execo_g5k import config
-from execo_g5k.kadeploy import Deployment, Kadeployer, get_kadeploy_commandline
+from execo_g5k._kadeploy.request import request_of
+from execo_g5k.kadeploy import Deployment, Kadeployer, deploy, get_kadeploy_commandline
 
 NODE = "graoully-1.nancy.grid5000.fr"
 
@@ -114,6 +115,17 @@ def test_each_site_has_its_process() -> None:
         "nancy": [NODE], "lyon": ["a-1.lyon", "a-2.lyon.grid5000.fr"], "rennes": ["paravance-3", "node.example.org"]}
     assert kadeployer.name == "Kadeployer on 5 hosts / 3 frontends"
     assert repr(kadeployer) == f"Kadeployer({kadeployer.deployment!r})"
+
+
+def test_sites_may_have_different_vlans() -> None:
+    nodes = [NODE, "a-1.lyon", "parasilo-1.rennes.grid5000.fr"]
+    deployment = Deployment(nodes, env_name="e", vlan={"nancy": 4, "lyon": "5"})
+    lines = {process.frontend: str(process.cmd) for process in Kadeployer(deployment).processes}
+    assert {site: line.partition(" --vlan ")[2][:1] for site, line in lines.items()} == {"nancy": "4", "lyon": "5", "rennes": ""}
+    assert [request_of(deployment, [node]).get("vlan") for node in nodes] == ["4", "5", None]
+    deployment.vlan = {"nancy": 4, "rennes": "five"}
+    with pytest.raises(ValueError, match="expected its number, found 'five'"):
+        deploy(deployment)
 
 
 def test_a_deployment_of_nothing_ends_well() -> None:

@@ -23,6 +23,7 @@ from execo.localcluster import LocalCluster
 from execo_g5k import config
 from execo_g5k._gridbox.kadeploy import standin as kadeploy3
 from execo_g5k.kadeploy import Deployment, deploy
+from execo_g5k.vmutils import VMDeployment, define_vms
 
 N1, N2, N3 = (f"saone-{number}.lyon.grid5000.fr" for number in (1, 2, 3))
 NODES = [N1, N2, N3]
@@ -165,6 +166,25 @@ def test_in_a_vlan_the_hosts_are_checked_by_their_names_there(site: Callable[...
     assert kadeploy3.calls(command) == [f"-k -d -e debian12-min --vlan 4 -m {N2}"]
 
 
+def test_virtual_machines_are_on_the_hosts_by_their_names_in_the_vlan_as_root(
+        site: Callable[..., Path], nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    site()
+    nodes.boot(1, 2)
+    monkeypatch.setitem(config.g5k_configuration, "check_deployed_command", nodes.command)
+    vms = define_vms(["a", "b", "c"], host=[N1, N3, None])
+    params = {name: value for name, value in nodes.params.items() if name != "user"}
+    made = VMDeployment(vms=vms, deployment=the(vlan=4), distribution="n_by_hosts", connection_params=params).run(["deploy_hosts"])
+    one, two = (f"saone-{number}-kavlan-4.lyon.grid5000.fr" for number in (1, 2))
+    assert [(host.address, host.user) for host in made.hosts] == [(one, "root"), (two, "root")]
+    assert list(made.failed_hosts) == [N3]
+    assert made.failures == {"b": f"deploy_hosts: its host {N3} failed"}
+    assert [vm["host"] for vm in made.vms] == [one, None]
+    # The steps for VMs know no more of the hosts than their addresses.
+    assert made.connection_params == {"user": "root", **params}
+    assert VMDeployment(deployment=the(), connection_params={"user": "me"}).connection_params == {"user": "me"}
+    assert VMDeployment(N1).connection_params is None
+
+
 def test_the_configured_check_and_the_default_environment(site: Callable[..., Path], nodes: Nodes) -> None:
     command = site()
     config.g5k_configuration.update(check_deployed_command=nodes.command, default_env_name="std")
@@ -221,6 +241,18 @@ def test_what_cannot_be_is_refused_before_anything_is_done(
     with pytest.raises(ValueError, match=text):
         deploy(deployment, check_deployed_command=False, **options)
     assert kadeploy3.calls(command) == []
+
+
+@pytest.mark.parametrize("settings", [{"error": [14, "Nothing modified -- all nodes have been discarded"]}, {"busy": [N2]}], ids=str)
+def test_what_another_script_deploys_is_not_waited_for(
+        site: Callable[..., Path], settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    command = site(**settings)
+    monkeypatch.setitem(config.g5k_configuration, "polling_interval", 0.05)
+    with caplog.at_level(logging.INFO, "execo"):
+        result = deploy(the([N1, N2]), check_deployed_command=False, num_tries=2, deploy_timeout=10)
+    assert "an earlier deployment of ours" not in caplog.text
+    assert len(kadeploy3.calls(command)) == 2
+    assert result.failures[N2].startswith("Kadeploy error 14 (nothing modified)") or "already involved" in result.failures[N2]
 
 
 def test_an_interruption_cancels_the_deployment(site: Callable[..., Path], tmp_path: Path) -> None:

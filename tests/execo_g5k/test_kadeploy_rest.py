@@ -201,6 +201,17 @@ def test_an_api_that_is_away_for_a_while_is_asked_again(api: Api, monkeypatch: p
     assert ApiDeployer(the(A1)).run().ok
 
 
+def test_an_api_that_does_not_come_back_ends_the_deployment(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("execo_g5k._api.connection.PAUSES", (0.01,))
+    monkeypatch.setattr("execo_g5k._kadeploy.rest.SILENT_SECONDS", 1.0)
+    api.stumbles, api.questions = 10**6, 1
+    assert ApiDeployer(the(A1)).run().failures == {A1: "the API has not answered for 1s"}
+    assert ("DELETE", "/3.0/sites/lyon/deployments/D-1") in api.log
+    # It is the silence that counts, not how long the deployment takes.
+    api.stumbles, api.questions = 0, 30
+    assert ApiDeployer(the(A1)).run().ok
+
+
 def test_an_api_that_does_not_answer_is_told() -> None:
     config.g5k_configuration.update(api_uri="http://127.0.0.1:1/3.0/", default_frontend="lyon")
     assert "127.0.0.1" in ApiDeployer(the(A1)).run().failures[A1]

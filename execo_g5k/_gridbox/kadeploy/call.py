@@ -68,7 +68,9 @@ class Call:
 
         :raises Gone: if it has ended.
         """
-        if not select.select([self.connection], [], [], seconds)[0]:
+        poll = select.poll()                    # `select` takes no descriptor from 1024 on
+        poll.register(self.connection, select.POLLIN)
+        if not poll.poll(seconds * 1000):
             return False
         try:
             typed = self.connection.recv(64)

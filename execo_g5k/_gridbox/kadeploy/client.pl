@@ -3,7 +3,7 @@
 use strict;
 use warnings;
 use Cwd qw(getcwd);
-use Errno qw(EINTR);
+use Errno qw(EAGAIN EINTR);
 use Socket;
 
 my ($path, @words) = @ARGV;
@@ -15,10 +15,10 @@ socket($server, PF_UNIX, SOCK_STREAM, 0) && connect($server, sockaddr_un($path))
     or print(STDERR "The $command server is unreachable\n"), exit 1;
 $SIG{INT} = sub { syswrite $server, "\x03" };
 $SIG{PIPE} = 'IGNORE';
-tell_server(join('', map { "$_\0" } scalar @words, @words, getcwd() // '/', $ENV{OAR_JOB_ID} // '', $terminal ? 'tty' : '', $typed));
-my $raw = $command eq 'kaconsole3' && $terminal;
-my $code = 1;
-my $before = $raw ? `stty -g` : '';
+my ($raw, $before, $code) = (0, '', 1);
+write_all($server, join('', map { "$_\0" } scalar @words, @words, getcwd() // '/', $ENV{OAR_JOB_ID} // '', $terminal ? 'tty' : '', $typed));
+$raw = $command eq 'kaconsole3' && $terminal;
+$before = `stty -g` if $raw;
 system('stty', 'raw', '-echo') if $raw;
 my $answer = '';
 RELAY: while (1) {
@@ -28,7 +28,7 @@ RELAY: while (1) {
     next if select(my $ready = $wanted, undef, undef, undef) < 0;
     if ($raw && vec($ready, fileno STDIN, 1)) {
         sysread(STDIN, my $text, 4096) or do { $code = 0; last };
-        tell_server($text);
+        write_all($server, $text);
     }
     next unless vec($ready, fileno $server, 1);
     my $got = sysread($server, $answer, 65536, length $answer);
@@ -41,10 +41,23 @@ RELAY: while (1) {
         if ($kind eq 'x') { $code = $body; last RELAY }
         if ($kind eq 's') { system { $body } $body; next }
         my $out = $kind eq 'o' ? \*STDOUT : \*STDERR;
-        while (length $body) { substr($body, 0, syswrite($out, $body) // 0) = '' }
+        write_all($out, $body);
     }
 }
-if ($raw) { chomp $before; system('stty', $before) }
-exit $code;
+leave($code);
 
-sub tell_server { my $text = shift; while (length $text) { substr($text, 0, syswrite($server, $text) // 0) = '' } }
+# Ends the program when nobody is there to read it.
+sub write_all {
+    my ($to, $text) = @_;
+    while (length $text) {
+        my $written = syswrite $to, $text;
+        if (defined $written) { substr($text, 0, $written) = '' }
+        elsif ($! != EINTR && $! != EAGAIN) { leave(1) }
+    }
+}
+
+sub leave {
+    my $code = shift;
+    if ($raw) { chomp $before; system('stty', $before) }
+    exit $code;
+}

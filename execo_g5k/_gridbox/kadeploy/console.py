@@ -52,8 +52,11 @@ def relay(call: Call, enter: Sequence[str], node: str, system: str) -> None:
 
 def _relay(call: Call, master: int) -> None:
     typed = b""
+    poll = select.poll()                # `select` takes no descriptor from 1024 on
+    for descriptor in (master, call.connection.fileno()):
+        poll.register(descriptor, select.POLLIN)
     while True:
-        ready = select.select([master, call.connection.fileno()], [], [])[0]
+        ready = [descriptor for descriptor, _ in poll.poll()]
         if master in ready:
             try:
                 shown = os.read(master, 1 << 16)

@@ -307,9 +307,9 @@ class Kadeploy:
     def stop(self) -> None:
         """Returns when nothing of it runs."""
         self._stopping.set()
-        for workflow in self.workflows():
-            workflow.cancelled.set()
         with self._lock:
+            for workflow in self._workflows.values():
+                workflow.cancelled.set()
             threads = [*self._threads, *([self._watch] if self._watch else [])]
         for thread in threads:
             if thread.ident is not None:

@@ -174,11 +174,13 @@ class Steps(Run):
     def boot(self, nodes: list[str]) -> dict[str, str]:
         """{those that do not boot: why}; the others are in the VLAN that was asked for."""
         lost: dict[str, str] = {}
+        off = [node for node in nodes if not self.systems.is_on(node)]
         try:
-            self.systems.boot(nodes)
+            self.systems.boot(off)
         except (OSError, RuntimeError):         # one of them, so each has its own try
-            for node in nodes:
+            for node in off:
                 try:
+                    self.systems.shut_down([node])      # it may be up, but not in its VLAN
                     self.systems.boot([node])
                 except (OSError, RuntimeError) as error:
                     lost[node] = f"Unreachable after the reboot ({error})"
