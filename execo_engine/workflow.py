@@ -106,6 +106,12 @@ class SweepEngine(Engine):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define run_combination")
 
+    def tidy_up(self, combination: Any, hosts: list[Host]) -> None:
+        """Called in the same thread after `run_combination`, however it ended, before its hosts are another's; not if they are gone.
+
+        What was found counts already: an exception is logged, and when the campaign stops meanwhile, the result is kept.
+        """
+
     def hosts_needed(self, combination: Any) -> int:
         """How many hosts a combination needs; 1 unless you override it."""
         return 1

@@ -46,8 +46,8 @@ Read when needed, but never present until set: ``grid_dir``, the folder where `e
 ``~/.execo/oargrid``); ``api_cache_dir``, that of the description of the platform; ``planning_source``, "api" or "postgresql", where
 `execo_g5k.planning` looks (default: the database if psycopg is there, else the API); ``direct_hosts``, {name: address} of what
 `execo_g5k.utils.G5kAutoPortForwarder` reaches without ssh; ``clock``, a function that gives the date in place of `time.time`;
-for virtual machines ``hypervisor``, an `execo_g5k.vmutils.Hypervisor` or its keywords, ``vm_image``, ``vm_addresses`` and
-``vm_connection_params``.
+for virtual machines ``hypervisor``, an `execo_g5k.vmutils.Hypervisor` or its keywords, ``vm_image``, ``vm_addresses``,
+``vm_connection_params`` and ``vm_destination``.
 """
 
 

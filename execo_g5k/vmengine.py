@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import threading
 from collections.abc import Mapping
 
 from execo.action import Remote
@@ -21,7 +22,7 @@ from ._vm.setup import PACKAGES
 from .config import g5k_configuration
 
 try:
-    from execo_engine.workflow import SweepEngine
+    from execo_engine.workflow import ReservationOver, SweepEngine
 except ModuleNotFoundError as missing:
     if (missing.name or "").partition(".")[0] != "execo_engine":        # it is there, and lacks something itself
         raise
@@ -31,12 +32,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from typing import Any
+    from typing import Any, TypeVar
 
     from execo.time_utils import Duration
 
     from ._vm.description import VM
     from ._vm.lending import Address
+    from ._vm.remote import VMSequence
+
+    Action = TypeVar("Action", VMAction, VMSequence)
 
 __all__ = ["VMEngine", "VMsFailed"]
 
@@ -89,8 +93,9 @@ class VMEngine(SweepEngine):
     def __init__(self) -> None:
         super().__init__()
         self._addresses = Addresses()
-        self._dirty: set[Host] = set()
-        """Hosts with VMs that could not be destroyed."""
+        """Another one in each reservation."""
+        self._mine = threading.local()
+        """Of the combination of this thread: its `vms`, `addresses` and `loan`, from `run_combination` to `tidy_up`."""
 
     # What a campaign defines
 
@@ -139,7 +144,9 @@ class VMEngine(SweepEngine):
             connection_params=self.connection_params).run(HOST_STEPS)
         failures = dict(ready.failed_hosts)
         if ready.hosts:
-            failures |= self._destroy_all(ready.hosts, []).failed_hosts
+            action = self._destroy_all(ready.hosts, [])
+            failures |= action.failed_hosts
+            failures |= {result.host: f"{result.id}: {result.reason}" for result in action.results.values() if not result.ok}
         for address, reason in failures.items():
             logger.warning("left alone: %s: %s", address, reason)
         hosts[:] = [host for host in hosts if host.address not in failures]
@@ -178,7 +185,7 @@ class VMEngine(SweepEngine):
         quiet = {"timeout": timeout, "nolog_exit_code": True, "nolog_error": True, "nolog_timeout": True}
         return self.require_all(vms, Remote(command, self.guests(vms), self.vm_connection_params, process_args=quiet, name=name).run())
 
-    def require(self, action: VMAction) -> VMAction:
+    def require(self, action: Action) -> Action:
         """The action of `vmutils`, which is run if it was not.
 
         :raises VMsFailed: if a VM has failed.
@@ -208,16 +215,48 @@ class VMEngine(SweepEngine):
         self.destination = self._setting("destination", "vm_destination") or DESTINATION
 
     def run_combination(self, combination: Any, hosts: list[Host], directory: Path) -> dict[str, Any]:
-        """All steps, from `define` to `destroy`."""
+        """All steps, from `define` to `collect`."""
+        addresses, names = self._addresses, [host.address for host in hosts]
         vms = self._complete(self.define(combination, hosts), hosts)
+        if left := [host for host in hosts if host.address in addresses.unclean(names)]:
+            self.require(self._destroy_all(left, []))
+            addresses.cleaned(host.address for host in left)
         homeless = [vm for vm in vms if vm["ip"] is None]
-        with self._addresses.lent(len(homeless), [vm["ip"] for vm in vms]) as pairs:
-            for vm, (ip, mac) in zip(homeless, pairs, strict=True):
-                vm["ip"], vm["mac"] = ip, mac
-            try:
-                return self._work(combination, vms, hosts, directory)
-            finally:
-                self._end(combination, vms, hosts)
+        loan = addresses.lend(len(homeless), [vm["ip"] for vm in vms], lambda: self._check(combination, addresses))
+        self._mine.vms, self._mine.addresses, self._mine.loan = vms, addresses, loan
+        for vm, (ip, mac) in zip(homeless, loan.pairs, strict=True):
+            vm["ip"], vm["mac"] = ip, mac
+        row: dict[str, Any] = {}
+        steps: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
+            ("make_disks", self.make_disks, (vms, hosts)),
+            ("start_vms", self.start_vms, (vms,)),
+            ("install", self.install, (combination, vms)),
+            ("measure", self.measure, (combination, vms, hosts, directory)),
+            ("collect", self.collect, (combination, vms, directory)))
+        for name, step, arguments in steps:
+            self._check(combination, addresses)
+            with self.step(combination, name):
+                row |= step(*arguments) or {}
+        return row
+
+    def _check(self, combination: Any, addresses: Addresses) -> None:
+        self.check(combination)
+        if addresses is not self._addresses:
+            raise ReservationOver(f"{combination!r} was given up with its reservation, and the hosts are another's")
+
+    def tidy_up(self, combination: Any, hosts: list[Host]) -> None:
+        """The last step, `destroy`."""
+        vms = getattr(self._mine, "vms", None)
+        if vms is None or self._mine.addresses is not self._addresses:      # there never were any, or they ended with their reservation
+            return
+        unclean: list[str] = []
+        try:
+            with self.step(combination, "destroy"):
+                self.destroy(vms, hosts)
+        except Exception as error:          # the next combination here will not bear with it
+            unclean = [host.address for host in hosts]
+            logger.warning("VMs are left on %s: %s", ", ".join(unclean), error)
+        self._mine.addresses.give_back(self._mine.loan, unclean)
 
     def _complete(self, vms: list[VM], hosts: list[Host]) -> list[VM]:
         for vm in vms:
@@ -228,35 +267,6 @@ class VMEngine(SweepEngine):
         if strange := [vm["id"] for vm in vms if Host(vm["host"]).address not in names]:
             raise ValueError(f"VMs on hosts that are not those of the combination: {', '.join(strange)}")
         return checked_vms(vms)
-
-    def _work(self, combination: Any, vms: list[VM], hosts: list[Host], directory: Path) -> dict[str, Any]:
-        row: dict[str, Any] = {}
-        if dirty := [host for host in hosts if host in self._dirty]:
-            self.require(self._destroy_all(dirty, []))
-            self._dirty.difference_update(dirty)
-        steps: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
-            ("make_disks", self.make_disks, (vms, hosts)),
-            ("start_vms", self.start_vms, (vms,)),
-            ("install", self.install, (combination, vms)),
-            ("measure", self.measure, (combination, vms, hosts, directory)),
-            ("collect", self.collect, (combination, vms, directory)))
-        for name, step, arguments in steps:
-            self.check(combination)
-            with self.step(combination, name):
-                row |= step(*arguments) or {}
-        return row
-
-    def _end(self, combination: Any, vms: list[VM], hosts: list[Host]) -> None:
-        """Destroy the VMs, unless they have ended with their hosts."""
-        left = self._testbed.time_left()
-        if left is not None and left <= 0:
-            return
-        try:
-            with self.step(combination, "destroy"):
-                self.destroy(vms, hosts)
-        except Exception as error:          # what was measured is no worse for that; the next combination here will not bear with it
-            logger.warning("VMs are left on %s: %s", ", ".join(host.address for host in hosts), error)
-            self._dirty.update(hosts)
 
     def _destroy_all(self, hosts: Sequence[Host], vms: Sequence[VM]) -> VMAction:
         """Of whatever VMs the hosts have, and of these, the disks too."""

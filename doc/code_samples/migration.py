@@ -59,7 +59,7 @@ class Migration(VMEngine):
         options.add_argument("--pairs", type=int, default=1, help="of hosts, a setting on each. Default = %(default)s")
         options.add_argument("--cores", nargs="+", default=["0"], help="where all VMs of a pair are, in turn. Default = 0")
         options.add_argument("--walltime", default="6:00:00", help="of a reservation. Default = %(default)s")
-        options.add_argument("--vlan", default="kavlan", help="type of the VLAN of the hosts; '': none. Default = %(default)s")
+        options.add_argument("--vlan", default="kavlan", help="type of the VLAN of the hosts; '': subnets. Default = %(default)s")
         options.add_argument("--environment", default="debian12-min", help="of the hosts. Default = %(default)s")
 
     def parameters(self):
@@ -67,7 +67,7 @@ class Migration(VMEngine):
 
     def testbed(self):
         return G5kTestbed({self.args.on: 2 * self.args.pairs}, self.args.walltime, environment=self.args.environment,
-                          vlan=self.args.vlan or None)
+                          vlan=self.args.vlan or None, subnets=None if self.args.vlan else {"slash_22": 1})
 
     def hosts_needed(self, combination):
         return 2

@@ -59,7 +59,8 @@ class Outcome:
                 return
         # In this order: a death in between is found at the next claim, see `Runner`.
         self._sweeper.done(stint.combination)
-        self._needs.durations.add(stint.combination, stint.seconds)
+        # What was tidied up afterwards took its time too.
+        self._needs.durations.add(stint.combination, time.monotonic() - stint.begun)
         logger.info("done %s in %s", combination_words(stint.combination), format_duration(stint.seconds, True))
 
     def _fail(self, stint: Stint, reason: str) -> None:

@@ -104,7 +104,7 @@ class Runner:
             return True
         logger.info("begin %s on %s", combination_words(combination), ", ".join(host.address for host in stint.hosts))
         self._running.append(stint)
-        stint.start(self._run, self._testbed.time_left, self._ends, self._look_at_hosts)
+        stint.start(self._run, self._testbed.time_left, self._ends, self._look_at_hosts, self._tidy_up)
         return True
 
     def _run(self, stint: Stint) -> Any:
@@ -131,6 +131,9 @@ class Runner:
         if self._experiment.check_hosts:
             stint.bad_hosts = find_silent(stint.hosts, self._experiment.connection_params)
 
+    def _tidy_up(self, stint: Stint) -> None:
+        self._experiment.tidy_up(stint.combination, list(stint.hosts))
+
     def _next_end(self, timeout: float) -> Stint | None:
         try:
             stint = self._ends.get(timeout=max(0.0, timeout))
@@ -152,6 +155,8 @@ class Runner:
         while (stint := self._next_end(0)) is not None or not self._ends.empty():
             if stint is not None:                       # it ended while we decided to stop
                 self._settle(stint)
+        # Of those, only the tidying up is disturbed by what follows.
+        judged = {stint for stint in self._running if stint.judged}
         over = time.monotonic()
         while self._running and time.monotonic() < over + (get_seconds(self._experiment.end_timeout) or 0):
             for child in the_conductor.processes():
@@ -163,11 +168,11 @@ class Runner:
                         process.kill()
             stint = self._next_end(0.1)
             if stint is not None:
-                stint.in_time = False
+                stint.in_time = stint.in_time and stint in judged
                 self._settle(stint)
         for stint in list(self._running):
             logger.error("%s does not end; its thread is left behind", combination_words(stint.combination))
-            stint.in_time = False
-            self._settle(stint)
             # Its end, if it comes, is for nobody.
             stint.abandoned = True
+            stint.in_time = stint.in_time and stint in judged
+            self._settle(stint)

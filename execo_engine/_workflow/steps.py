@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from execo.time_utils import format_duration
 
 from .._plain_json import dumps, loads
+from ..log import logger
 from ..results import combination_name
 
 TYPE_CHECKING = False
@@ -65,9 +67,20 @@ class Steps:
             self._open.inner = outer
             line = dumps({"step": name, "combination": None if combination is None else combination_name(combination),
                           "start_date": start_date, "seconds": round(end - begin, 6), "error": None if error is None else repr(error)})
-            with self._lock, self._file.open("a", encoding="utf-8") as file:
+            with self._lock:
                 self._spans.append(Span(name, begin, end, not inner))
-                file.write(line + "\n")
+                try:
+                    self._append(line)
+                except OSError as full:         # what the block did is no worse for that
+                    logger.warning("%s: %s took %.1f s, which could not be noted: %s", self._file, name, end - begin, full)
+
+    def _append(self, line: str) -> None:
+        with self._file.open("a+b") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":       # who wrote here last died, or the disk was full
+                    line = "\n" + line
+            file.write(line.encode() + b"\n")
 
     def totals(self) -> dict[str, Any]:
         """Of this run so far: {"wall": seconds, "other": seconds in which no step was under way, "steps": {name: seconds}}.
@@ -99,9 +112,13 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
 
 
 def read_steps(directory: str | Path) -> list[dict[str, Any]]:
-    """The lines of ``steps.jsonl``, of all runs in this directory; the last one, if it was cut short, is left out."""
+    """The lines of ``steps.jsonl``, of all runs in this directory; those that were cut short are left out."""
     try:
-        lines = (Path(directory) / STEPS_FILE).read_text(encoding="utf-8").split("\n")
+        lines = (Path(directory) / STEPS_FILE).read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return []
-    return [loads(line) for line in lines[:-1] if line]
+    found = []
+    for line in lines[:-1]:
+        with contextlib.suppress(ValueError):
+            found.append(loads(line))
+    return found

@@ -62,11 +62,13 @@ class Stint:
     in_time: bool = False
     """It ended before its reservation did."""
     bad_hosts: list[Host] = field(default_factory=list)
+    judged: bool = False
+    """All of the above is known; what is left is to tidy up."""
     abandoned: bool = False
 
     def start(self, work: Callable[[Stint], Any], time_left: Callable[[], float | None], ends: SimpleQueue[Stint | None],
-              after_error: Callable[[Stint], None]) -> None:
-        """Call `work(stint)` in a thread; `after_error` too, in this thread, if it raises while there is time left."""
+              after_error: Callable[[Stint], None], tidy_up: Callable[[Stint], None]) -> None:
+        """Call `work(stint)` in a thread; then, in this thread, `after_error` if it has raised, and `tidy_up`, while there is time left."""
         def run() -> None:
             try:
                 with logged_to(self.directory / "log.txt"):
@@ -82,11 +84,24 @@ class Stint:
                     self.bad_hosts = []
                 # The hosts of a job can go away a little before its time is over, and that is no failure.
                 self.in_time = is_left(time_left())
-            ends.put(self)
+            self.judged = True
+            try:
+                # The hosts of one that was given up may be another's by now.
+                if self.in_time and not self.abandoned:
+                    with logged_to(self.directory / "log.txt"):
+                        self._tidy_up(tidy_up)
+            finally:
+                ends.put(self)
 
         # A daemon: one that nothing can end must not keep the program from ending.
         self.thread = threading.Thread(target=run, name=f"combination-{self.directory.name}"[:60], daemon=True)
         self.thread.start()
+
+    def _tidy_up(self, tidy_up: Callable[[Stint], None]) -> None:
+        try:
+            tidy_up(self)
+        except BaseException as error:          # it changes nothing of what was found
+            execo_logger.warning("%s was not tidied up: %r", self.directory.name, error)
 
     @property
     def host_names(self) -> str | list[str]:

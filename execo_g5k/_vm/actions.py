@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import shlex
 
 from execo.action import ChainPut
 from execo.host import Host, get_unique_hosts_list
 from execo.log import logger
+from execo.time_utils import get_seconds
 
 from .description import by_host, checked_cpuset, checked_vms, describe
 from .domain import Hypervisor, domain_xml
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
+
+    from execo.time_utils import Duration
 
     from .description import VM
     from .placement import Capacities
@@ -37,7 +41,7 @@ def show_vms(vms: Iterable[VM]) -> None:
         logger.info("%s", describe(vm))
 
 
-def distribute_vms(vms: Iterable[VM], hosts: Iterable[Host | str], distribution: str = "round-robin",
+def distribute_vms(vms: Iterable[VM], hosts: Iterable[Host | str] | Host | str, distribution: str = "round-robin",
                    capacities: Capacities | None = None, rng: random.Random | None = None) -> list[VM]:
     """Set the host of each VM: in turn, on as few hosts as possible, by chance, or the same number for each.
 
@@ -48,7 +52,7 @@ def distribute_vms(vms: Iterable[VM], hosts: Iterable[Host | str], distribution:
     :returns: the VMs that have a host.
     :raises ValueError: if they do not fit.
     """
-    guests, machines = list(vms), [Host(host) for host in hosts]
+    guests, machines = list(vms), _hosts(hosts)
     if capacities is None and distribution != "n_by_hosts":
         capacities = get_capacities(machines)
     placed = place(guests, machines, capacities or {}, distribution, rng)
@@ -60,12 +64,12 @@ def distribute_vms(vms: Iterable[VM], hosts: Iterable[Host | str], distribution:
     return placed
 
 
-def get_capacities(hosts: Iterable[Host | str]) -> dict[str, tuple[float, float]]:
+def get_capacities(hosts: Iterable[Host | str] | Host | str) -> dict[str, tuple[float, float]]:
     """{address: (cores, MiB of memory)} of nodes of Grid'5000, from its reference API."""
     from ..api_utils import get_host_attributes
 
     found = {}
-    for host in get_unique_hosts_list(list(hosts)):
+    for host in _hosts(hosts):
         told: Mapping[str, Any] = get_host_attributes(host)
         found[host.address] = (float(told["architecture"]["nb_cores"]), told["main_memory"]["ram_size"] / (1 << 20))
     return found
@@ -78,21 +82,25 @@ def put_image(hosts: Iterable[Host | str] | Host | str, image: str, hypervisor: 
 
 
 def create_disks(vms: Iterable[VM], hypervisor: Hypervisor | None = None, connection_params: Mapping[str, Any] | None = None,
-                 image_format: str = "qcow2") -> VMAction:
+                 image_format: str = "qcow2", timeout: Duration = TIMEOUT) -> VMAction:
     """The disk of each VM, on its own host: an overlay of its image, or with `real_file` a full copy; a disk that is there is replaced.
 
+    A disk is never smaller than its image.
+
     :param image_format: of the images.
+    :param timeout: that each host has for all its disks.
     """
     scripts = [(host, theirs) for host, theirs in by_host(checked_vms(vms))]
-    return _disks("create disks", scripts, _of(hypervisor), connection_params, image_format, keep=False)
+    return _disks("create disks", scripts, _of(hypervisor), connection_params, image_format, keep=False, timeout=timeout)
 
 
-def create_disks_all_hosts(vms: Iterable[VM], hosts: Iterable[Host | str], hypervisor: Hypervisor | None = None,
-                           connection_params: Mapping[str, Any] | None = None, image_format: str = "qcow2") -> VMAction:
-    """The disks of all VMs on all hosts: where the VMs may migrate to."""
+def create_disks_all_hosts(vms: Iterable[VM], hosts: Iterable[Host | str] | Host | str, hypervisor: Hypervisor | None = None,
+                           connection_params: Mapping[str, Any] | None = None, image_format: str = "qcow2",
+                           timeout: Duration = TIMEOUT) -> VMAction:
+    """The disks of all VMs on all hosts, as by `create_disks`: where the VMs may migrate to."""
     guests = checked_vms(vms, placed=False)
-    return _disks("create disks on all hosts", [(host, guests) for host in get_unique_hosts_list(list(hosts))], _of(hypervisor),
-                  connection_params, image_format, keep=False)
+    return _disks("create disks on all hosts", [(host, guests) for host in _hosts(hosts)], _of(hypervisor), connection_params, image_format,
+                  keep=False, timeout=timeout)
 
 
 def disk_commands(vm: VM, hypervisor: Hypervisor, image_format: str, keep: bool) -> list[Sequence[str] | str]:
@@ -103,31 +111,32 @@ def disk_commands(vm: VM, hypervisor: Hypervisor, image_format: str, keep: bool)
     disk, image, size = hypervisor.disk(vm), hypervisor.image(vm), f"{vm['hdd']}G"
     part = f"{disk}.part"
     if vm.get("real_file"):
-        # A disk that is smaller than its image stays as large as the image.
-        make = (f"qemu-img convert -f {shlex.quote(image_format)} -O qcow2 {shlex.quote(image)} {shlex.quote(part)} && "
-                f"{{ qemu-img resize -q {shlex.quote(part)} {size} 2>/dev/null || true; }}")
+        make = shlex.join(["qemu-img", "convert", "-f", image_format, "-O", "qcow2", image, part])
     else:
-        make = shlex.join(["qemu-img", "create", "-q", "-f", "qcow2", "-F", image_format, "-b", image, part, size])
-    made = f"{{ {make}; }} && mv -f {shlex.quote(part)} {shlex.quote(disk)} || {{ rm -f {shlex.quote(part)}; exit 1; }}"
+        make = shlex.join(["qemu-img", "create", "-q", "-f", "qcow2", "-F", image_format, "-b", image, part])
+    # One that is smaller than its image would lack the end of it; qemu-img refuses to shrink, so it stays as large as the image.
+    grow = (f"said=$(qemu-img resize -q {shlex.quote(part)} {size} 2>&1) || "
+            "case $said in *--shrink*) :;; *) printf '%s\\n' \"$said\"; false;; esac")
+    made = f"{{ {make} && {{ {grow}; }}; }} && mv -f {shlex.quote(part)} {shlex.quote(disk)} || {{ rm -f {shlex.quote(part)}; exit 1; }}"
     return [f"[ -e {shlex.quote(disk)} ] || {{ {made}; }}" if keep else made]
 
 
 def _disks(what: str, scripts: Iterable[tuple[Host, list[VM]]], hypervisor: Hypervisor, connection_params: Any, image_format: str,
-           keep: bool) -> VMAction:
+           keep: bool, timeout: Duration = TIMEOUT) -> VMAction:
     nonce = new_nonce()
     bodies = [HostScript(host, tuple(vm["id"] for vm in theirs),
                          "".join(shell_block(nonce, vm["id"], disk_commands(vm, hypervisor, image_format, keep)) for vm in theirs))
               for host, theirs in scripts]
-    return VMAction(what, bodies, nonce, connection_params, TIMEOUT)
+    return VMAction(what, bodies, nonce, connection_params, checked_seconds(timeout))
 
 
-def rm_qcow2_disks(hosts: Iterable[Host | str], hypervisor: Hypervisor | None = None,
-                   connection_params: Mapping[str, Any] | None = None) -> VMAction:
+def rm_qcow2_disks(hosts: Iterable[Host | str] | Host | str, hypervisor: Hypervisor | None = None,
+                   connection_params: Mapping[str, Any] | None = None, timeout: Duration = TIMEOUT) -> VMAction:
     """Remove all disks (``*.qcow2``) in the directory of the hypervisor, the images too; runs at once."""
     directory, nonce = shlex.quote(_of(hypervisor).directory), new_nonce()
     scripts = [HostScript(host, (host.address,), shell_block(nonce, host.address, [f"rm -f {directory}/*.qcow2"]))
-               for host in get_unique_hosts_list(list(hosts))]
-    return VMAction("remove disks", scripts, nonce, connection_params, TIMEOUT).run()
+               for host in _hosts(hosts)]
+    return VMAction("remove disks", scripts, nonce, connection_params, checked_seconds(timeout)).run()
 
 
 def install_vms(vms: Iterable[VM], hypervisor: Hypervisor | None = None,
@@ -143,11 +152,15 @@ def install_vms(vms: Iterable[VM], hypervisor: Hypervisor | None = None,
     return _by_host("define", vms, body, nonce, connection_params)
 
 
-def start_vms(vms: Iterable[VM], hypervisor: Hypervisor | None = None, connection_params: Mapping[str, Any] | None = None) -> VMAction:
-    """Start them; one that runs stays as it is."""
+def start_vms(vms: Iterable[VM], hypervisor: Hypervisor | None = None, connection_params: Mapping[str, Any] | None = None,
+              timeout: Duration = TIMEOUT) -> VMAction:
+    """Start them; one that runs stays as it is.
+
+    :param timeout: that each host has for all its VMs.
+    """
     uri, nonce = _of(hypervisor).uri, new_nonce()
     return _by_host("start", vms, lambda theirs: virsh_blocks(nonce, uri, [(vm["id"], [("start", vm["id"])]) for vm in theirs]), nonce,
-                    connection_params, RUNNING)
+                    connection_params, RUNNING, timeout)
 
 
 def pin_vms(vms: Iterable[VM], pins: Mapping[str, str | Sequence[str]] | None = None, hypervisor: Hypervisor | None = None,
@@ -217,8 +230,11 @@ def destroy_vms(hosts: Iterable[Host | str] | Host | str, undefine: bool = False
     return VMAction("destroy", scripts, nonce, connection_params, TIMEOUT, NOT_RUNNING).run()
 
 
-def destroy_all(nonce: str, uri: str, undefine: bool) -> str:
-    """Script that ends all VMs that it finds: the host makes the commands of `virsh_blocks` from the names, by sed."""
+def destroy_all(nonce: str, uri: str, undefine: bool, only: Sequence[str] | None = None) -> str:
+    """Script that ends all VMs that it finds: the host makes the commands of `virsh_blocks` from the names, by sed.
+
+    :param only: names; of others nothing is done.
+    """
     listing = virsh(uri, "list", "--name", *(["--all"] if undefine else []))
     # In virsh's language a word in double quotes, where a backslash guards the next character.
     commands = 'destroy "&"' + ('; undefine "&"' if undefine else "")
@@ -226,20 +242,30 @@ def destroy_all(nonce: str, uri: str, undefine: bool) -> str:
             f's/.*/echo "\\\n@{nonce} > &\\\n"; {commands}; echo "\\\n@{nonce} < - &\\\n";/')
     run = shlex.join(["virsh", "-q", "-c", uri])
     # 200 names at a time: with long ones, an argument of 100 kB
+    chosen = "" if only is None else (write_file("only", "".join(f"{name}\n" for name in only))
+                                      + "grep -Fxf only names > both; mv both names\n")
     return (f"{listing} > names || exit 1\n"
-            "split -l 200 names part.\n"
+            f"{chosen}split -l 200 names part.\n"
             f"for part in part.*; do [ -s \"$part\" ] && {run} \"$(sed {shlex.quote(edit)} \"$part\")\" 2>&1; done\n"
             "true\n")
 
 
 def _by_host(what: str, vms: Iterable[VM], body: Callable[[list[VM]], str], nonce: str, connection_params: Any,
-             ignored: Sequence[str] = ()) -> VMAction:
+             ignored: Sequence[str] = (), timeout: Duration = TIMEOUT) -> VMAction:
     scripts = [HostScript(host, tuple(vm["id"] for vm in theirs), body(theirs)) for host, theirs in by_host(checked_vms(vms))]
-    return VMAction(what, scripts, nonce, connection_params, TIMEOUT, ignored)
+    return VMAction(what, scripts, nonce, connection_params, checked_seconds(timeout), ignored)
 
 
 def _hosts(hosts: Iterable[Host | str] | Host | str) -> list[Host]:
     return get_unique_hosts_list([hosts] if isinstance(hosts, (str, Host)) else list(hosts))
+
+
+def checked_seconds(timeout: Duration | None) -> float:
+    """:raises ValueError: for what is no time that ends."""
+    seconds = get_seconds(timeout)
+    if seconds is None or not 0 < seconds < math.inf:
+        raise ValueError(f"timeout: expected more than 0 seconds, found {timeout!r}")
+    return seconds
 
 
 def _of(hypervisor: Hypervisor | None) -> Hypervisor:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from execo.host import Host, get_unique_hosts_list
+from execo.host import Host
 from execo.log import logger
 
 from . import actions, setup
@@ -54,14 +54,15 @@ class VMDeployment:
     :param keys: whether the hosts can log in to each other afterwards, with a new key, as migrations by ``qemu+ssh`` need it.
     :param all_disks: make each disk on all hosts.
     :param wait_timeout: that the VMs have to answer; None: that is not waited for.
+    :param connection_params: how the hosts are reached; with a `deployment`, as root unless they name a user.
     """
 
-    def __init__(self, hosts: Iterable[Host | str] = (), vms: Iterable[VM] = (), hypervisor: Hypervisor | None = None,
+    def __init__(self, hosts: Iterable[Host | str] | Host | str = (), vms: Iterable[VM] = (), hypervisor: Hypervisor | None = None,
                  image: str | None = None, image_format: str = "qcow2", deployment: Deployment | None = None, interface: str | None = None,
                  packages: Sequence[str] = setup.PACKAGES, keys: bool = True, distribution: str = "round-robin",
                  capacities: Capacities | None = None, all_disks: bool = False, wait_timeout: Duration | None = 600,
                  connection_params: Mapping[str, Any] | None = None) -> None:
-        self.hosts = get_unique_hosts_list(list(hosts))
+        self.hosts = actions._hosts(hosts)
         self.vms = list(vms)
         if not self.hosts and deployment is None:
             raise ValueError("VMDeployment: expected hosts or a deployment, found neither")
@@ -70,7 +71,8 @@ class VMDeployment:
         self.hypervisor = actions._of(hypervisor)
         self.image, self.image_format, self.deployment, self.interface = image, image_format, deployment, interface
         self.packages, self.keys, self.distribution, self.capacities = tuple(packages), keys, distribution, capacities
-        self.all_disks, self.wait_timeout, self.connection_params = all_disks, wait_timeout, connection_params
+        self.all_disks, self.wait_timeout = all_disks, wait_timeout
+        self.connection_params = connection_params if deployment is None else {"user": "root", **(connection_params or {})}
         self.failed_hosts: dict[str, str] = {}
         """{address: step and reason}."""
         self.failures: dict[str, str] = {}
@@ -106,14 +108,21 @@ class VMDeployment:
     # steps for hosts
 
     def deploy_hosts(self) -> None:
-        """Kadeploy, if there is a `deployment`."""
+        """Kadeploy, if there is a `deployment`; in a VLAN, the hosts have other names from then on."""
         if self.deployment is None:
             return
+        from .._kadeploy.command import vlan_of
         from ..kadeploy import deploy
+        from ..utils import get_kavlan_host_name
 
-        told = deploy(self.deployment)
+        told = deploy(self.deployment, node_connection_params=self.connection_params)
         self._lose_hosts("deploy_hosts", told.failures)
-        self.hosts = [Host(address, user="root") for address in sorted(told.deployed)]
+        names = {address: address if (vlan := vlan_of(self.deployment, [address])) is None else get_kavlan_host_name(address, vlan)
+                 for address in sorted(told.deployed)}
+        self.hosts = [Host(name, user=(self.connection_params or {}).get("user")) for name in names.values()]
+        for vm in self.vms:
+            if vm.get("host") and (name := names.get(Host(vm["host"]).address)) is not None:
+                vm["host"] = name
 
     def connect_hosts(self) -> None:
         """Keys between the hosts."""
@@ -121,7 +130,8 @@ class VMDeployment:
             return
         with tempfile.TemporaryDirectory() as folder:
             key = Path(folder) / "key"
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "execo", "-f", key], check=True, stdin=subprocess.DEVNULL)
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", setup.KEY_COMMENT, "-f", key], check=True,
+                           stdin=subprocess.DEVNULL)
             command = setup.keys_command(key.read_text(), key.with_suffix(".pub").read_text())
         self.on_hosts("connect_hosts", command)
 
@@ -176,7 +186,10 @@ class VMDeployment:
         """The disks, on the VMs' own hosts or on all; VMs of the same name that a host has are destroyed first."""
         if not self.vms:
             return
-        actions.destroy_vms(self.hosts, True, self.hypervisor, self.connection_params)
+        nonce, names = new_nonce(), [vm["id"] for vm in self.vms]
+        body = actions.destroy_all(nonce, self.hypervisor.uri, True, names)
+        self._vms("create_disks", VMAction("destroy", [HostScript(host, None, body) for host in self.hosts], nonce,
+                                           self.connection_params, actions.TIMEOUT, actions.NOT_RUNNING))
         args = (self.hypervisor, self.connection_params, self.image_format)
         self._vms("create_disks", actions.create_disks_all_hosts(self.vms, self.hosts, *args) if self.all_disks
                   else actions.create_disks(self.vms, *args))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 from execo.host import Host
-from execo.time_utils import get_seconds
 
-from .actions import _disks, _of
+from .actions import _disks, _of, checked_seconds
 from .description import by_host, checked_vms
-from .moves import STORAGE, MigrationResult, migration_script, moves_to, read_migration, waves, where_to
+from .moves import STORAGE, MigrationResult, check_bandwidth, check_destination, migration_script, moves_to, read_migration, waves, where_to
 from .remote import HostScript, VMAction, VMSequence, new_nonce
 
 TYPE_CHECKING = False
@@ -44,7 +43,7 @@ def migrate_vms(moves: Iterable[Move], mode: str = "parallel", bandwidth: int | 
     :param storage: "inc": copy what the disk has beyond its image, which is there already; "all": copy all; None: the disk is shared.
     :param create_disks: make the disk on the other host first, if it is not there.
     :param options: more words for `virsh migrate`.  Without ``--migrateuri``, the memory is sent to the address of the host.
-    :raises ValueError: for a VM that moves twice, or to where it is.
+    :raises ValueError: for a VM that moves twice, or to where it is; for options that cannot be.
     """
     wanted = [(vm, Host(to)) for vm, to in moves]
     checked_vms(vm for vm, _to in wanted)
@@ -52,13 +51,9 @@ def migrate_vms(moves: Iterable[Move], mode: str = "parallel", bandwidth: int | 
         raise ValueError(f"VMs that are where they should go: {', '.join(idle)}")
     if storage not in STORAGE:
         raise ValueError(f"storage: expected 'inc', 'all' or None, found {storage!r}")
-    if bandwidth is not None and bandwidth < 1:
-        raise ValueError(f"bandwidth: expected MiB/s, 1 or more, found {bandwidth!r}")
-    seconds = get_seconds(timeout)
-    if seconds <= 0:
-        raise ValueError(f"timeout: expected more than 0 seconds, found {timeout!r}")
-    if "{host}" not in destination:
-        raise ValueError(f"destination: expected a URI with {{host}}, found {destination!r}")
+    check_bandwidth(bandwidth)
+    seconds = checked_seconds(timeout)
+    check_destination(destination)
     chosen = _of(hypervisor)
     words = ["--live", "--persistent", *STORAGE[storage], *options]
     parts: list[VMAction] = []

@@ -106,6 +106,22 @@ def waves(moves: Sequence[Move], mode: str) -> list[list[Move]]:
     return found
 
 
+def check_bandwidth(bandwidth: object) -> None:
+    """:raises ValueError: unless it is a number of MiB/s as virsh reads it, or None."""
+    if bandwidth is not None and (isinstance(bandwidth, bool) or not isinstance(bandwidth, int) or bandwidth < 1):
+        raise ValueError(f"bandwidth: expected a whole number of MiB/s, 1 or more, found {bandwidth!r}")
+
+
+def check_destination(destination: str) -> None:
+    """:raises ValueError: unless ``{host}`` is there, and nothing else is to be filled in."""
+    try:
+        if destination.format(host="one") != destination.format(host="other"):
+            return
+    except (AttributeError, IndexError, KeyError, ValueError):
+        pass
+    raise ValueError(f"destination: expected a URI with {{host}} and nothing else in braces, found {destination!r}")
+
+
 def where_to(address: str, destination: str, options: Sequence[str]) -> list[str]:
     """Words for `virsh migrate`.  Left to itself, libvirt sends the memory to what the other host calls itself: in a VLAN, or under a name
     that only that host knows, in vain."""

@@ -50,7 +50,8 @@ class PingProbes(VMAction):
         guests = checked_vms(vms, placed=host is None)
         if homeless := [vm["id"] for vm in guests if vm.get("ip") is None]:
             raise ValueError(f"VMs without ip: {', '.join(homeless)}")
-        if not 0.01 <= interval <= 60:        # nor a NaN
+        given: object = interval
+        if not isinstance(given, (int, float)) or not 0.01 <= given <= 60:        # nor a NaN
             raise ValueError(f"interval: expected 0.01 to 60 seconds, found {interval!r}")
         self.interval = interval
         groups = by_host(guests) if host is None else [(Host(host), guests)]

@@ -153,5 +153,14 @@ class VMSequence(SequentialActions):
         return {name: result.reason for name, result in self.results.items() if result.reason is not None}
 
     @property
+    def failed_hosts(self) -> dict[str, str]:
+        """{address: why} of the hosts whose process failed as a whole in one of them; the first reason."""
+        found: dict[str, str] = {}
+        for action in self.actions:
+            assert isinstance(action, VMAction)
+            found = {**action.failed_hosts, **found}
+        return found
+
+    @property
     def ok(self) -> bool:
         return all(action.ok for action in self.actions)

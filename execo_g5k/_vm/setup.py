@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PACKAGES = ("libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "qemu-utils",
             "netcat-openbsd", "iproute2", "taktuk", "perl", "iputils-ping")
 KEY = ".ssh/execo_vm"
+KEY_COMMENT = "execo-between-hypervisors"
+"""Of public keys: at the end of their lines in authorized_keys."""
 
 
 def packages_command(packages: Iterable[str]) -> str:
@@ -113,15 +115,21 @@ def network_command(uri: str, name: str, bridge: str) -> str:
 
 
 def keys_command(private: str, public: str) -> str:
-    """Let the hosts log in to each other with this key, as ``qemu+ssh`` does."""
+    """Let the hosts log in to each other with this key, as ``qemu+ssh`` does; keys with `KEY_COMMENT` of earlier times are taken out."""
     key = shlex.quote(public.strip())
+    older = shlex.quote(f" {KEY_COMMENT}$")
     begin = "# execo: between hypervisors"
     options = ("Host *", f"IdentityFile ~/{KEY}", "StrictHostKeyChecking no", "UserKnownHostsFile /dev/null", "LogLevel ERROR")
     config = "\n".join((begin, *options)) + "\n"
     return ("umask 077 && mkdir -p ~/.ssh &&\n"
             f"printf '%s\\n' {shlex.quote(private.strip())} > ~/{KEY} && printf '%s\\n' {key} > ~/{KEY}.pub &&\n"
             "touch ~/.ssh/authorized_keys ~/.ssh/config &&\n"
-            f"{{ grep -qxF {key} ~/.ssh/authorized_keys || printf '%s\\n' {key} >> ~/.ssh/authorized_keys; }} &&\n"
+            "known=$(readlink -f ~/.ssh/authorized_keys) &&\n"
+            f"{{ grep -qxF {key} \"$known\" || {{\n"
+            f"    if grep -q {older} \"$known\"; then\n"
+            f"        sed /{older}/d \"$known\" > \"$known.$$\" && mv -f \"$known.$$\" \"$known\"\n"
+            "    fi &&\n"
+            f"    printf '%s\\n' {key} >> \"$known\"; }}; }} &&\n"
             f"{{ grep -qxF {shlex.quote(begin)} ~/.ssh/config || printf '%s' {shlex.quote(config)} >> ~/.ssh/config; }}\n")
 
 

@@ -6,7 +6,7 @@ import time
 from xml.etree import ElementTree
 
 from execo.action import Remote
-from execo.host import Host, get_unique_hosts_list
+from execo.host import Host
 from execo.log import logger, style
 from execo.time_utils import get_seconds, sleep
 
@@ -74,7 +74,7 @@ def get_oargrid_job_vm5k_resources(oargrid_job_id: int, frontend_connection_para
 # room
 
 
-def get_CPU_RAM_FLOPS(hosts: Iterable[Host | str]) -> dict[str, dict[str, float]]:
+def get_CPU_RAM_FLOPS(hosts: Iterable[Host | str] | Host | str) -> dict[str, dict[str, float]]:
     """``{address: {"CPU": cores, "RAM": MiB, "FLOPS": of all its cores}, "TOTAL": sums}`` of nodes of Grid'5000, from its reference API."""
     from ..api_utils import get_host_attributes
 
@@ -86,7 +86,7 @@ def get_CPU_RAM_FLOPS(hosts: Iterable[Host | str]) -> dict[str, dict[str, float]
     return found
 
 
-def get_max_vms(hosts: Iterable[Host | str], mem: int = 512, n_cpu: int = 1, capacities: Capacities | None = None) -> int:
+def get_max_vms(hosts: Iterable[Host | str] | Host | str, mem: int = 512, n_cpu: int = 1, capacities: Capacities | None = None) -> int:
     """How many VMs of this size `distribute_vms` finds room for.
 
     :param mem: MiB.
@@ -94,7 +94,7 @@ def get_max_vms(hosts: Iterable[Host | str], mem: int = 512, n_cpu: int = 1, cap
     """
     if mem < 1 or n_cpu < 1:
         raise ValueError(f"expected mem and n_cpu of 1 or more, found {mem!r} and {n_cpu!r}")
-    addresses = [host.address for host in get_unique_hosts_list(list(hosts))]
+    addresses = [host.address for host in _hosts(hosts)]
     known = get_capacities(addresses) if capacities is None else capacities
     return sum(int(min(known[address][0] * VCPUS_BY_CORE // n_cpu, known[address][1] // mem)) for address in addresses)
 

@@ -7,9 +7,8 @@ import time
 
 from execo.host import Host
 from execo.log import logger
-from execo.time_utils import get_seconds
 
-from .actions import start_vms
+from .actions import TIMEOUT, checked_seconds, start_vms
 from .description import by_host, checked_vms
 from .remote import HostScript, VMAction, new_nonce
 from .script import write_file
@@ -87,10 +86,7 @@ def ssh_probe(vms: Iterable[VM], timeout: Duration = 60, connection_params: Mapp
     guests = checked_vms(vms, placed=host is None)
     if homeless := [vm["id"] for vm in guests if vm.get("ip") is None]:
         raise ValueError(f"VMs without ip: {', '.join(homeless)}")
-    seconds = get_seconds(timeout)
-    if seconds <= 0:
-        raise ValueError(f"timeout: expected more than 0 seconds, found {timeout!r}")
-    nonce = new_nonce()
+    seconds, nonce = checked_seconds(timeout), new_nonce()
     groups = by_host(guests) if host is None else [(Host(host), guests)]
     scripts = [HostScript(asking, tuple(vm["id"] for vm in theirs),
                           probe_script(nonce, [(vm["id"], str(vm["ip"])) for vm in theirs], seconds, port)) for asking, theirs in groups]
@@ -107,14 +103,11 @@ def wait_vms_have_started(vms: Iterable[VM], restart: bool = True, timeout: Dura
     """Whether the ssh servers of all VMs answer within the time; their `state` says which do.
 
     :param restart: after a third of the time, and after another one, start those that do not answer and do not run.
-    :param timeout: in all.
+    :param timeout: in all; a host that hangs has `GRACE` seconds more.
     :param host: that asks all, instead of the host of each.
     """
     waiting = checked_vms(vms)
-    seconds = get_seconds(timeout)
-    if seconds <= 0:
-        raise ValueError(f"timeout: expected more than 0 seconds, found {timeout!r}")
-    end = time.monotonic() + seconds
+    end = time.monotonic() + checked_seconds(timeout)
     for part in (3, 2, 1) if restart else (1,):
         left = end - time.monotonic()
         if left <= 0:
@@ -123,7 +116,7 @@ def wait_vms_have_started(vms: Iterable[VM], restart: bool = True, timeout: Dura
         waiting = [vm for vm in waiting if vm["state"] != "OK"]
         if not waiting:
             return True
-        if part > 1:
+        if part > 1 and (left := end - time.monotonic()) > 0:
             logger.info("%d VMs do not answer yet; those that do not run are started again", len(waiting))
-            start_vms(waiting, hypervisor, connection_params).run()
+            start_vms(waiting, hypervisor, connection_params, min(left, TIMEOUT)).run()
     return not waiting

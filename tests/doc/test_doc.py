@@ -153,7 +153,7 @@ def run_alone(arguments: list[str], folder: Path) -> subprocess.CompletedProcess
 
 
 EXPLAINED = ("demo.py", "darts.py", "execo_conf.py", "broadcast.py", "broadcast_peer.py", "independent.py", "collocation.py",
-             "migration.py")
+             "migration.py", "vm_conf.py")
 """Samples with a test of their own."""
 PAGES = [*sorted(page for page in DOC.rglob("*.rst") if examples_of(page.read_text(encoding="utf-8"))), README]
 

@@ -53,6 +53,13 @@ def run(campaign: SweepEngine, folder: Path, *options: str) -> Any:
     return campaign
 
 
+def end_combinations(before: set[threading.Thread]) -> None:
+    """Wait for the threads of combinations that were not there before."""
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith("combination-"):
+            thread.join(30)
+
+
 def counts(folder: Path) -> dict[str, int | None]:
     with SweepDirectory(str(folder / "sweep")) as sweep:
         assert sweep.verify().ok
@@ -246,10 +253,67 @@ def test_a_failure_counts_only_if_the_reservation_goes_on_after_it(
     def fail(stint: Stint) -> None:
         raise OSError("the host is gone")
 
-    Stint("combination", [], tmp_path, 1).start(fail, lambda: left.pop(0), ends, looks.append)
+    tidied: list[Stint] = []
+    Stint("combination", [], tmp_path, 1).start(fail, lambda: left.pop(0), ends, looks.append, tidied.append)
     stint = ends.get(timeout=30)
     assert stint is not None
+    assert len(tidied) == in_time
     assert (stint.in_time, stint.reason, len(looks), left) == (in_time, "OSError: the host is gone", looked, [])
+
+
+def test_what_is_tidied_up_costs_no_result_and_its_hosts_are_nobody_elses(tmp_path: Path) -> None:
+    class Tidy(Campaign):
+        parameters: Any = ParameterSpace({"size": [1, 2, 3]})
+        threads: dict[Any, int] = {}  # noqa: RUF012
+        busy: set[str] = set()  # noqa: RUF012
+        max_attempts = None
+
+        def measure(self, combination: Any, hosts: list[Host], directory: Path) -> Any:
+            assert hosts[0].address not in self.busy
+            self.busy.add(hosts[0].address)
+            self.threads[combination] = threading.get_ident()
+            return {"double": 2} if combination["size"] < 3 else 1 / 0
+
+        def tidy_up(self, combination: Any, hosts: list[Host]) -> None:
+            assert self.threads[combination] == threading.get_ident()
+            self.busy.remove(hosts[0].address)
+            if combination["size"] == 2:
+                raise OSError("the broom is broken")
+
+    campaign = Tidy()
+    campaign.start(["-c", str(tmp_path), "-l", "WARNING"])
+    assert (counts(tmp_path)["done"], counts(tmp_path)["failed"]) == (2, 1)
+    assert reasons(tmp_path, "failed") == ["ZeroDivisionError: division by zero"]
+    assert campaign.busy == set()
+    (log,) = tmp_path.glob("combinations/size-2*/log.txt")
+    assert "the broom is broken" in log.read_text()
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_result_is_kept_when_the_campaign_stops_while_it_is_tidied_up(deaf: bool, tmp_path: Path) -> None:
+    freed = threading.Event()
+
+    class Stopped(Campaign):
+        parameters: Any = ParameterSpace({"size": [1]})
+        end_timeout = 0.2 if deaf else 30
+
+        def tidy_up(self, combination: Any, hosts: list[Host]) -> None:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            if deaf:
+                freed.wait(60)
+            else:
+                Process("sleep 1000").run()
+
+    before = set(threading.enumerate())
+    campaign = Stopped()
+    try:
+        with pytest.raises(SystemExit):
+            run(campaign, tmp_path)
+    finally:
+        freed.set()
+    end_combinations(before)
+    assert counts(tmp_path)["done"] == 1
+    assert [row["double"] for row in campaign.results.rows()] == [2]
 
 
 def test_an_error_of_prepare_gives_the_hosts_back_and_is_tried_again(tmp_path: Path) -> None:
@@ -462,22 +526,32 @@ def test_a_thread_that_nothing_ends_does_not_hold_up_the_campaign(tmp_path: Path
     stuck = threading.Event()
 
     class Deaf(Campaign):
+        tidied = 0
+
+        def tidy_up(self, combination: Any, hosts: list[Host]) -> None:
+            self.tidied += 1
+
         def measure(self, combination: Any, hosts: list[Host], directory: Path) -> Any:
             if len(self.begun) == 1:
+                threads.append(threading.current_thread())
                 stuck.wait(60)
                 return {"late": True}
+            stuck.set()
+            threads[0].join(60)         # it ends while the next reservation lasts
             return {"late": False}
 
     campaign = Deaf()
     campaign.parameters = {"size": [1]}
     campaign.testbed = StaticTestbed(["h1"], walltime=0.3)
     campaign.end_timeout = 0.2
+    threads: list[threading.Thread] = []
     try:
         run(campaign, tmp_path)
         assert counts(tmp_path)["done"] == 1
     finally:
         stuck.set()
     assert [row["late"] for row in campaign.results.rows()] == [False]
+    assert campaign.tidied == 1         # for its hosts are another's by now
 
 
 def test_a_claim_that_was_taken_by_others_leaves_no_result(tmp_path: Path) -> None:

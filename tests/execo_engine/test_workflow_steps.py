@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import threading
@@ -42,7 +43,19 @@ def test_of_a_step_with_others_inside_only_these_count(tmp_path: Path) -> None:
     with (tmp_path / "steps.jsonl").open("a") as file:
         file.write('{"step": "cut sh')
     assert read_steps(tmp_path) == lines
+    with Steps(str(tmp_path)).step(None, "next run"):
+        pass
+    assert [line["step"] for line in read_steps(tmp_path)] == ["first", "second", "whole", "alone", "next run"]
     assert read_steps(tmp_path / "nowhere") == []
+
+
+def test_a_step_that_cannot_be_noted_does_not_disturb_what_it_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    steps = Steps(str(tmp_path))
+    (tmp_path / "steps.jsonl").symlink_to("/dev/full")
+    with caplog.at_level(logging.WARNING), steps.step(None, "measure"):
+        pass
+    assert "No space left on device" in caplog.text
+    assert list(steps.totals()["steps"]) == ["measure"]
 
 
 def test_steps_of_several_threads_do_not_count_as_nested(tmp_path: Path) -> None:

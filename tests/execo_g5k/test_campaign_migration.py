@@ -45,7 +45,6 @@ def qemus(directory: Path) -> list[str]:
 
 
 @pytest.mark.requires("qemu", "sshd", "ssh", "matplotlib")
-@pytest.mark.xdist_group("vm-guests")
 @pytest.mark.timeout(300)
 def test_a_vm_campaign_outlives_its_reservation_and_records_what_does_not_converge(tmp_path: Path) -> None:
     module = sample()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ import pytest
 from hypervisors import IMAGES, TEST_URI, run, soon, start_test_driver
 
 from execo.localcluster import LocalCluster
+from execo_g5k._vm.waiting import GRACE
+from execo_g5k.vmengine import VMEngine, VMsFailed
 from execo_g5k.vmutils import (
     Hypervisor,
+    VMDeployment,
     create_disks,
     create_disks_all_hosts,
     define_vms,
@@ -19,10 +23,12 @@ from execo_g5k.vmutils import (
     distribute_vms,
     install_vms,
     list_vm,
+    migrate_vm,
     pin_vms,
     rm_qcow2_disks,
     ssh_probe,
     start_vms,
+    wait_vms_have_started,
 )
 
 pytestmark = pytest.mark.requires("libvirt")
@@ -128,6 +134,17 @@ def test_disks_are_on_the_own_host_or_on_all(cluster: LocalCluster, vms: list[di
     assert disks() == ["", "", ""]
 
 
+def test_a_deployment_replaces_its_own_vms_and_no_others(cluster: LocalCluster, vms: list[dict[str, Any]]) -> None:
+    for host in cluster.hosts:
+        run(host, f"qemu-img create -q -f qcow2 {IMAGES}/base.qcow2 1M")
+    for some in (vms[:4], vms[3:], vms[3:]):
+        made = VMDeployment(cluster.hosts, some, HYPERVISOR, connection_params=cluster.connection_params)
+        assert made.run(["create_disks", "install", "start"]).ok, made.failures
+    listed = list_vm(cluster.hosts, False, HYPERVISOR, cluster.connection_params)
+    assert sorted(vm["id"] for theirs in listed.values() for vm in theirs) == [vm["id"] for vm in vms]
+    rm_qcow2_disks(cluster.hosts, HYPERVISOR, cluster.connection_params)
+
+
 def test_a_full_disk_is_told_and_leaves_nothing(cluster: LocalCluster, vms: list[dict[str, Any]]) -> None:
     for host in cluster.hosts:
         run(host, f"qemu-img create -q -f qcow2 {IMAGES}/base.qcow2 1M; cp {IMAGES}/base.qcow2 /var/cache/libvirt/base.qcow2")
@@ -155,6 +172,19 @@ def test_silence_of_ssh_is_told_and_an_answer_sets_the_state(cluster: LocalClust
     assert "Connection refused" in silent.failures["vm-0"]
 
 
+def test_a_libvirt_that_hangs_does_not_prolong_the_wait(cluster: LocalCluster, vms: list[dict[str, Any]]) -> None:
+    host, [vm] = cluster.hosts[0], vms[:1]
+    vm["ip"] = "192.0.2.1"          # nobody has it
+    run(host, "kill -STOP $(cat /run/libvirt/libvirtd.pid)")
+    begin = time.monotonic()
+    try:
+        assert not wait_vms_have_started([vm], timeout=6, hypervisor=HYPERVISOR, connection_params=cluster.connection_params)
+        assert time.monotonic() - begin < 6 + GRACE
+    finally:
+        run(host, "kill -CONT $(cat /run/libvirt/libvirtd.pid)")
+    assert vm["state"] == "KO"
+
+
 def test_a_dead_host_takes_only_its_own_vms(cluster: LocalCluster, vms: list[dict[str, Any]], tmp_path: Path) -> None:
     params, dead = soon(cluster), cluster.hosts[2]
     assert install_vms(vms, HYPERVISOR, params).run().ok
@@ -165,6 +195,10 @@ def test_a_dead_host_takes_only_its_own_vms(cluster: LocalCluster, vms: list[dic
     listed = list_vm(cluster.hosts, False, HYPERVISOR, params)
     assert list(listed.failures) == [dead.address]
     assert [len(listed[host.address]) for host in cluster.hosts] == [2, 2, 0]
+    moving = migrate_vm(vms[2], cluster.hosts[0], storage=None, hypervisor=HYPERVISOR, connection_params=params)
+    with pytest.raises(VMsFailed, match=r"^migrate: 2 failed: "):
+        VMEngine().require(moving)
+    assert (list(moving.failed_hosts), list(moving.failures)) == ([dead.address], ["vm-2"])
     assert dead.address in destroy_vms(cluster.hosts, True, HYPERVISOR, params).failed_hosts
     dead.boot()
     start_test_driver(dead, tmp_path)

@@ -7,7 +7,6 @@ import dataclasses
 import ipaddress
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from execo_g5k.vmutils import (
     start_vms,
 )
 
-pytestmark = [pytest.mark.requires("qemu"), pytest.mark.xdist_group("vm-guests")]
+pytestmark = pytest.mark.requires("qemu")
 TO = "qemu+tcp://{host}/system"
 
 
@@ -96,6 +95,14 @@ class Lab:
 def wait_for_job(host: LocalHost, word: str) -> None:
     """Until libvirt says this of the job of the first guest."""
     run(host, 'for try in $(seq 300); do virsh -q domjobinfo vm-1 | grep -q "$1" && exit; sleep 0.1; done; exit 1', word)
+
+
+def wait_for_answers(host: LocalHost, more: int) -> None:
+    """Until so many more of the pings that this host sends to the first guest were answered."""
+    run(host, """
+        log=/proc/$(pgrep -f '^ping -D -O')/fd/1
+        wanted=$(($(grep -c 'bytes from' $log) + $1))
+        for try in $(seq 300); do [ $(grep -c 'bytes from' $log) -ge $wanted ] && exit; sleep 0.1; done; exit 1""", str(more))
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +168,9 @@ def test_each_failure_of_a_deployment_is_told_with_its_step_and_the_rest_goes_on
     vms = lab.define("no-image", "no-xml", "no-memory", "silent", "on-full", first=95, host=last.address)
     vms[0]["backing_file"], vms[1]["n_cpu"], vms[2]["mem"], vms[4]["host"] = "/images/nowhere.qcow2", 100000, 4000000, full.address
     before = lab.running()
+    others = lab.define("others", first=94, host=last.address)
+    for action in (create_disks, install_vms, start_vms):
+        assert action(others, dataclasses.replace(lab.hypervisor, kernel_args="console=ttyS0 rdinit=/bin/nothing"), lab.params).run().ok
     with contextlib.ExitStack() as stack:
         for host in lab.cluster.hosts:          # an apt-get that fails on the first one, and on no host asks the network
             fake = f'#!/bin/sh\necho "E: Unable to locate package $*" >&2; exit {100 if host is unpackaged else 0}\n'
@@ -180,7 +190,7 @@ def test_each_failure_of_a_deployment_is_told_with_its_step_and_the_rest_goes_on
         assert "nowhere.qcow2': No such file" in made.failures["no-image"]
         assert "CPUs greater than" in made.failures["no-xml"]
         assert "Cannot allocate memory" in made.failures["no-memory"]
-        assert lab.running() == {**before, last.address: ["silent"]}        # the guests of others were left alone
+        assert lab.running() == {**before, last.address: ["others", "silent"]}        # the guests of others were left alone
     finally:
         destroy_vms([last], True, lab.hypervisor, lab.params)
 
@@ -199,7 +209,7 @@ def test_a_live_migration_is_measured_and_what_runs_in_the_guest_goes_on(lab: La
         # It is held for the rest after a second, so that it must be silent for a while.
         result = migrated(lab, timeout=60, bandwidth=24, options=("--timeout", "1", "--timeout-suspend"))
         lab.ssh("true")
-        time.sleep(0.5)             # some answers from where it is now
+        wait_for_answers(lab.host(source), 3)       # from where it is now
     assert result.ok, result
     assert (result.host, result.destination, lab.vm["host"]) == (source, target, target)
     assert result.seconds is not None

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from execo.host import Host
 from execo_g5k._vm import setup
 from execo_g5k._vm.actions import disk_commands
 from execo_g5k._vm.description import describe
@@ -24,17 +25,25 @@ from execo_g5k._vm.script import LONGEST, begin_line, end_line, shell_block, vir
 from execo_g5k._vm.virsh import parse_jobinfo, parse_names, parse_ping, parse_size
 from execo_g5k.vmutils import (
     Hypervisor,
+    PingProbes,
     VMDeployment,
     circular_moves,
+    create_disks,
+    create_disks_all_hosts,
     crossed_moves,
     default_vm,
     define_vms,
+    distribute_vms,
     domain_xml,
+    get_max_vms,
     migrate_vms,
     moves_to,
     pin_vms,
     split_moves,
+    ssh_probe,
+    start_vms,
     state_xml,
+    wait_vms_have_started,
 )
 
 NONCE = "0123abcd"
@@ -270,7 +279,7 @@ def test_a_disk_is_whole_or_not_there(tmp_path: Path) -> None:
     hypervisor = Hypervisor(directory=str(tmp_path))
     tools = tmp_path / "tools"
     tools.mkdir()
-    (tools / "qemu-img").write_text('#!/bin/sh\neval "file=\\${$(($# - 1))}"\necho half > "$file"; exit $FAIL\n')
+    (tools / "qemu-img").write_text('#!/bin/sh\nfor word; do case $word in *.part) echo half > "$word";; esac; done; exit $FAIL\n')
     (tools / "qemu-img").chmod(0o755)
     [command] = disk_commands(vms_on("h1")[0], hypervisor, "qcow2", keep=False)
     path = f"{tools}:/usr/bin:/bin"
@@ -280,6 +289,54 @@ def test_a_disk_is_whole_or_not_there(tmp_path: Path) -> None:
     assert (tmp_path / "vm-0.qcow2").read_text() == "half\n"
     [keep] = disk_commands(vms_on("h1")[0], hypervisor, "qcow2", keep=True)
     assert parse_blocks(sh(shell_block(NONCE, "a", [keep]), PATH=path, FAIL="1"), NONCE)[0]["a"].status == "0"
+
+
+@pytest.mark.requires("libvirt")
+@pytest.mark.parametrize("real_file", [False, True])
+def test_a_disk_is_as_large_as_wanted_and_never_smaller_than_its_image(tmp_path: Path, real_file: bool) -> None:
+    hypervisor = Hypervisor(directory=str(tmp_path))
+    sh(f"qemu-img create -q -f qcow2 {tmp_path}/base.qcow2 2G")
+    for hdd, size in ((1, 2), (3, 3)):
+        [command] = disk_commands(vms_on("h1", hdd=hdd, backing_file="base.qcow2", real_file=real_file)[0], hypervisor, "qcow2", keep=False)
+        assert parse_blocks(sh(shell_block(NONCE, "a", [command])), NONCE)[0] == {"a": Block("0", "")}
+        assert f"virtual size: {size} GiB" in sh(f"qemu-img info {tmp_path}/vm-0.qcow2")
+    (tmp_path / "base.qcow2").unlink()
+    assert parse_blocks(sh(shell_block(NONCE, "a", [command])), NONCE)[0]["a"].status == "1"
+    assert [file.name for file in tmp_path.iterdir()] == ["vm-0.qcow2"]
+
+
+# what cannot be
+
+
+def test_one_host_is_a_host_not_its_letters() -> None:
+    assert [vm["host"] for vm in distribute_vms(define_vms(["a", "b"]), "h1", capacities=ROOM)] == ["h1", "h1"]
+    assert get_max_vms("h1", capacities=ROOM) == 4
+    assert [host.address for host in VMDeployment("h1").hosts] == ["h1"]
+    assert [process.host.address for process in create_disks_all_hosts(define_vms("a"), "h1").processes] == ["h1"]
+
+
+@pytest.mark.parametrize("timeout", [None, 0, -1, float("inf"), "soon"])
+@pytest.mark.parametrize("function", [ssh_probe, wait_vms_have_started, start_vms, create_disks,
+                                      lambda vms, timeout: migrate_vms([(vms[0], Host("b"))], timeout=timeout)])
+def test_a_time_that_is_none_is_refused(function: Any, timeout: Any) -> None:
+    [vm] = vms_on("a", ip_mac=[("10.0.0.9", "00:16:3e:00:00:01")])
+    with pytest.raises(ValueError, match=re.escape(repr(timeout))):
+        function([vm], timeout=timeout)
+
+
+@pytest.mark.parametrize("options", [
+    {"bandwidth": "32"}, {"bandwidth": 1.5}, {"bandwidth": True}, {"bandwidth": 0}, {"destination": "qemu+ssh://{x}/{host}"},
+    {"destination": "qemu+ssh://{host"}, {"destination": "qemu:///system"}, {"destination": None}, {"destination": "{}{host}"}])
+def test_options_of_a_migration_that_cannot_be_are_named(options: dict[str, Any]) -> None:
+    [(name, value)] = options.items()
+    with pytest.raises(ValueError, match=f"^{name}: .*found {re.escape(repr(value))}$"):
+        migrate_vms([(vms_on("a")[0], Host("b"))], **options)
+
+
+@pytest.mark.parametrize("interval", ["1", None, 0, float("nan")])
+def test_an_interval_of_pings_that_cannot_be_is_named(interval: Any) -> None:
+    with pytest.raises(ValueError, match=f"interval: .*found {interval!r}"):
+        PingProbes(vms_on("a", ip_mac=[("10.0.0.9", "00:16:3e:00:00:01")]), interval=interval)
 
 
 # moves
@@ -434,6 +491,18 @@ def test_keys_are_added_once_in_the_home_of_the_user(tmp_path: Path) -> None:
     assert (tmp_path / ".ssh" / "execo_vm").read_text() == "PRIVATE\nKEY\n"
     assert (tmp_path / ".ssh" / "execo_vm").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / ".ssh" / "config").read_text().count("IdentityFile ~/.ssh/execo_vm") == 1
+
+
+def test_of_keys_that_were_added_earlier_none_is_left(tmp_path: Path) -> None:
+    (tmp_path / ".ssh").mkdir()
+    known = tmp_path / "elsewhere"
+    known.write_text("ssh-rsa BBBB you\nssh-ed25519 CCCC execo-between-hypervisors you\n")
+    (tmp_path / ".ssh" / "authorized_keys").symlink_to(known)
+    for key in ("DDDD", "EEEE", "EEEE"):
+        sh(setup.keys_command("PRIVATE\n", f"ssh-ed25519 {key} {setup.KEY_COMMENT}\n"), HOME=str(tmp_path))
+    assert known.read_text().splitlines() == ["ssh-rsa BBBB you", "ssh-ed25519 CCCC execo-between-hypervisors you",
+                                              "ssh-ed25519 EEEE execo-between-hypervisors"]
+    assert {file.name for file in tmp_path.iterdir()} == {".ssh", "elsewhere"}
 
 
 def test_a_host_keeps_the_number_that_it_was_given(tmp_path: Path) -> None:

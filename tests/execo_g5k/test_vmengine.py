@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import ipaddress
 import json
 import os
 import pprint
+import runpy
 import signal
 import subprocess
 import sys
@@ -20,17 +22,18 @@ import vm_campaign
 from hypervisors import IMAGES, prepare_qemu, run, soon
 
 from execo import Host
-from execo.localcluster import LocalCluster
+from execo.localcluster import LocalCluster, LocalHost
 from execo_engine.sweep import SweepDirectory
 from execo_engine.testbeds import StaticTestbed
 from execo_g5k import g5k_configuration
 from execo_g5k._gridbox import guest
 from execo_g5k._vm.lending import Addresses
+from execo_g5k._vm.remote import VMAction
 from execo_g5k.vmengine import VMEngine, VMsFailed
-from execo_g5k.vmutils import Hypervisor, define_vms, list_vm
+from execo_g5k.vmutils import Hypervisor, create_disks, define_vms, domain_xml, install_vms, list_vm
 
 TWO, THREE, SMALL = {"number": [1, 2]}, {"number": [1, 2, 3]}, {"memory": [80]}
-needs_guests = [pytest.mark.requires("qemu"), pytest.mark.xdist_group("vm-guests"), pytest.mark.timeout(300)]
+needs_guests = [pytest.mark.requires("qemu"), pytest.mark.timeout(300)]
 
 
 def guests(test: Any) -> Any:
@@ -45,9 +48,9 @@ class Lab:
     def __init__(self, cluster: LocalCluster, folder: Path) -> None:
         self.cluster, self.params, self.folder = cluster, dict(cluster.connection_params), folder
         kernel, initrd, key = guest.build(folder)
+        self.files = str(kernel), str(initrd)
         for host in cluster.hosts:
-            prepare_qemu(host, folder)
-            run(host, f'cp "$1" "$2" {IMAGES}/', str(kernel), str(initrd))
+            self.equip(host)
         network = ipaddress.ip_network(f"{cluster.hosts[0].address}/24", strict=False)
         guest.make_disk(folder / "base.qcow2")
         self.hypervisor = Hypervisor(
@@ -57,6 +60,11 @@ class Lab:
             "hypervisor": dataclasses.asdict(self.hypervisor), "vm_image": str(folder / "base.qcow2"),
             "vm_addresses": [(str(network[90 + number]), f"52:54:00:78:00:{number:02x}") for number in range(3)],
             "vm_connection_params": {"user": "root", "keyfile": str(key)}}
+
+    def equip(self, host: LocalHost) -> None:
+        """One that has just booted."""
+        prepare_qemu(host, self.folder)
+        run(host, f'cp "$1" "$2" {IMAGES}/', *self.files)
 
     def campaign(self, kind: type[VMEngine], hosts: int = 1) -> Any:
         made = kind()
@@ -148,8 +156,8 @@ def test_a_combination_goes_through_all_steps_with_a_guest_that_is_pinned(lab: L
     assert lab.disks() == ""
     steps = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text().splitlines()]
     assert [step["step"] for step in steps] == [
-        "reserve", "deploy", "check hosts", "describe", "prepare", "make_disks", "start_vms", "install", "measure", "collect", "destroy",
-        "run", "clean up", "release"]
+        "reserve", "deploy", "check hosts", "describe", "prepare", "make_disks", "start_vms", "install", "measure", "collect", "run",
+        "destroy", "clean up", "release"]
     told = json.loads((tmp_path / "notebook.json").read_text())["steps"]
     assert 0 <= told["other"] < told["wall"] == pytest.approx(told["other"] + sum(told["steps"].values()))
 
@@ -260,21 +268,38 @@ def test_a_signal_leaves_no_vm_and_those_of_a_killed_run_end_with_the_next_one(l
     assert lab.disks() == ""
 
 
+class Addressed(vm_campaign.Quick):
+    """Of the hosts, no VM is made."""
+
+    check_hosts = False
+    parameters: Any = TWO
+
+    def run_combination(self, combination: Any, hosts: list[Host], directory: Path) -> dict[str, Any]:
+        return {"address": hosts[0].address}
+
+
 @guests
 @pytest.mark.usefixtures("_configured")
-def test_a_host_that_cannot_be_prepared_is_left_out(lab: Lab, tmp_path: Path) -> None:
-    class Alone(vm_campaign.Quick):
-        check_hosts = False
-        parameters: Any = TWO
-
-        def measure(self, combination: Any, vms: list[dict[str, Any]], hosts: list[Host], directory: Path) -> Any:
-            return {"address": hosts[0].address}
-
-    lab.cluster.hosts[1].crash()
-    campaign = lab.campaign(Alone, hosts=2)
-    campaign.testbed = StaticTestbed(lab.cluster.hosts, connection_params=soon(lab.cluster))
-    start(campaign, tmp_path)
-    assert {row["address"] for row in campaign.results.rows()} == {lab.cluster.hosts[0].address}
+@pytest.mark.parametrize("why", ["a VM that does not end", "it is dead"])
+def test_a_host_that_cannot_be_prepared_is_left_out(lab: Lab, tmp_path: Path, why: str) -> None:
+    good, bad = lab.cluster.hosts
+    campaign = lab.campaign(Addressed, hosts=2)
+    with contextlib.ExitStack() as stack:
+        if why == "it is dead":
+            stack.callback(lab.equip, bad)
+            stack.enter_context(bad.crash())
+            campaign.testbed = StaticTestbed(lab.cluster.hosts, connection_params=soon(lab.cluster))
+        else:
+            start(lab.campaign(Addressed, hosts=2), tmp_path / "before")            # starts libvirt
+            vms = define_vms(["stubborn"], host=bad.address, hdd=1, backing_file="base.qcow2")
+            for action in (create_disks, install_vms):
+                assert action(vms, lab.hypervisor, lab.params).run().ok
+            run(bad, "virsh -q snapshot-create-as stubborn one")                    # with one, libvirt does not forget it
+            stack.callback(run, bad, f"virsh -q undefine --snapshots-metadata stubborn; rm -f {IMAGES}/stubborn.qcow2")
+        start(campaign, tmp_path / "run")
+    assert states(tmp_path / "run") == {"done": [None] * 2, "failed": []}
+    assert [row["address"] for row in campaign.results.rows()] == [good.address] * 2
+    assert [row["run.attempt"] for row in campaign.results.rows()] == [1, 1]
 
 
 # Without guests
@@ -314,6 +339,19 @@ def test_what_the_class_does_not_say_is_asked_of_the_configuration(tmp_path: Pat
         seen(tmp_path / "4", hypervisor="qemu")
 
 
+def test_the_configuration_for_grid5000_makes_machines_of_its_image_on_its_bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "id_ed25519.pub").write_text("ssh-ed25519 AAAA me\n")
+    names = runpy.run_path(str(Path(__file__).resolve().parents[2] / "doc" / "code_samples" / "vm_conf.py"))
+    for name, value in names["g5k_configuration"].items():
+        monkeypatch.setitem(g5k_configuration, name, value)
+    hypervisor, image, params, _, _ = seen(tmp_path / "1")
+    text = domain_xml(define_vms("vm-1", backing_file=image)[0], hypervisor)
+    assert all(word in text for word in ('type="kvm"', 'bridge="br0"', "io.systemd.credential.binary:ssh.authorized_keys.root="))
+    assert (image, params) == (f"{tmp_path}/debian12.qcow2", {"user": "root", "keyfile": f"{tmp_path}/.ssh/id_ed25519"})
+
+
 def test_addresses_of_the_testbed_come_first_if_it_has_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class InVlan(StaticTestbed):
         pairs: list[tuple[str, str]] = [("10.1.0.1", "52:54:00:00:01:01")]  # noqa: RUF012
@@ -327,18 +365,150 @@ def test_addresses_of_the_testbed_come_first_if_it_has_any(tmp_path: Path, monke
     assert seen(tmp_path / "2", InVlan("h1"))[-1] == [("10.0.0.1", "52:54:00:00:00:01")]
 
 
-def test_addresses_are_lent_to_one_at_a_time() -> None:
+def test_an_init_of_ones_own_takes_no_setting_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(g5k_configuration, "hypervisor", {"kind": "test"})
+    assert seen(tmp_path, init=lambda self: None)[0] == Hypervisor(kind="test")
+
+
+class GivenUp(Exception):
+    pass
+
+
+def give_up() -> None:
+    raise GivenUp
+
+
+def test_addresses_are_lent_to_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("execo_g5k._vm.lending.SLICE", 0.01)
     pool = Addresses([("a", "1"), ("b", "2"), ("c", "3"), ("a", "1")])
-    with pool.lent(1) as first, pool.lent(1, ["b"]) as second:
-        assert (list(first), list(second)) == ([("a", "1")], [("c", "3")])
-        with pytest.raises(ValueError, match="2 addresses are needed for VMs, 1 of 3 are free"), pool.lent(2):
-            pass
-    with pool.lent(3) as all_of_them:
-        assert sorted(all_of_them) == [("a", "1"), ("b", "2"), ("c", "3")]
-    with pytest.raises(KeyError), pool.lent(3):
-        raise KeyError
-    with pool.lent(0) as none, pool.lent(3):
-        assert not none
+    first, second = pool.lend(1), pool.lend(1, ["b"])
+    assert (first.pairs, second.pairs) == ([("a", "1")], [("c", "3")])
+    for wanted in ((1,), (0, ["b"])):   # b was chosen
+        with pytest.raises(GivenUp):
+            pool.lend(*wanted, check=give_up)
+    pool.give_back(second)
+    assert pool.lend(1).pairs == [("b", "2")]
+    pool.give_back(first)
+    assert sorted(pool.lend(2).pairs) == [("a", "1"), ("c", "3")]
+    assert pool.lend(0).pairs == []
+
+
+def test_who_needs_more_addresses_than_are_free_waits_without_keeping_any() -> None:
+    pool, got = Addresses([("a", "1"), ("b", "2"), ("c", "3")]), []
+    waits = threading.Event()
+    first = pool.lend(2)
+    thread = threading.Thread(target=lambda: got.append(pool.lend(2, check=waits.set)))
+    thread.start()
+    assert waits.wait(30)
+    second = pool.lend(1)               # those that wait have none
+    pool.give_back(second)
+    assert not got                      # one is not enough
+    pool.give_back(first)
+    thread.join(30)
+    assert len(got[0].pairs) == 2
+    with pytest.raises(ValueError, match="4 addresses are needed for VMs, 3 of 3 can be had"):
+        pool.lend(4)
+    with pytest.raises(ValueError, match="3 addresses are needed for VMs, 2 of 3 can be had"):
+        pool.lend(3, ["b"])
+
+
+def test_addresses_of_vms_that_are_left_are_nobody_elses() -> None:
+    pool = Addresses([("a", "1"), ("b", "2")])
+    loan = pool.lend(2)
+    pool.give_back(loan, ["h1", "h2"])
+    for clean, left in (("h3", ["h1", "h2"]), ("h1", ["h2"])):
+        pool.cleaned([clean])
+        assert pool.unclean(["h1", "h2", "h3"]) == left
+        with pytest.raises(ValueError, match="0 of 2 can be had"):
+            pool.lend(1)
+    pool.cleaned(["h2"])
+    assert pool.unclean(["h1", "h2"]) == []
+    assert sorted(pool.lend(2).pairs) == [("a", "1"), ("b", "2")]
+
+
+class Bare(VMEngine):
+    """Without hosts: its steps note that they were called."""
+
+    check_hosts = False
+    parameters: Any = TWO
+    retry_delay = 0.01
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.testbed = StaticTestbed("h1")
+        self.calls: list[tuple[Any, ...]] = []
+
+    def addresses(self) -> list[tuple[str, str]]:
+        return [("10.0.0.1", "52:54:00:00:00:01")]
+
+    def prepare(self, hosts: list[Host]) -> None:
+        self._addresses = Addresses(self.addresses())
+
+    def clean_up(self, hosts: list[Host]) -> None:
+        pass
+
+    def define(self, combination: Any, hosts: list[Host]) -> list[dict[str, Any]]:
+        return define_vms([f"vm-{combination['number']}"])
+
+    def make_disks(self, vms: list[dict[str, Any]], hosts: list[Host]) -> None:
+        pass
+
+    def start_vms(self, vms: list[dict[str, Any]]) -> None:
+        pass
+
+    def measure(self, combination: Any, vms: list[dict[str, Any]], hosts: list[Host], directory: Path) -> Any:
+        self.calls.append(("measure", vms[0]["id"], vms[0]["ip"]))
+        return {}
+
+    def destroy(self, vms: list[dict[str, Any]], hosts: list[Host]) -> None:
+        self.calls.append(("destroy", vms[0]["id"]))
+
+
+def test_one_that_was_given_up_destroys_no_vms_of_its_successor(tmp_path: Path) -> None:
+    awake = threading.Event()
+
+    class Late(Bare):
+        parameters: Any = vm_campaign.ONE
+        end_timeout = 0.1
+
+        def measure(self, combination: Any, vms: list[dict[str, Any]], hosts: list[Host], directory: Path) -> Any:
+            super().measure(combination, vms, hosts, directory)
+            if len(self.calls) == 1:
+                threads.append(threading.current_thread())
+                self._testbed._end = 0.0            # its reservation is over, and the next one has no end
+                self._testbed.walltime = None
+                awake.wait(60)
+            else:
+                awake.set()
+                threads[0].join(60)
+            return {}
+
+    threads: list[threading.Thread] = []
+    late = Late()
+    late.testbed = StaticTestbed("h1", walltime=60)
+    try:
+        start(late, tmp_path)
+    finally:
+        awake.set()
+    assert late.calls == [("measure", "vm-1", "10.0.0.1")] * 2 + [("destroy", "vm-1")]
+
+
+def test_after_a_destroy_that_failed_the_address_is_lent_when_the_host_is_clean(tmp_path: Path) -> None:
+    class Dirty(Bare):
+        def destroy(self, vms: list[dict[str, Any]], hosts: list[Host]) -> None:
+            super().destroy(vms, hosts)
+            if vms[0]["id"] == "vm-1":
+                raise OSError("no answer")
+
+        def _destroy_all(self, hosts: Any, vms: Any) -> Any:
+            assert self._addresses.unclean(["h1"]) == ["h1"]
+            self.calls.append(("clean", *hosts))
+            return VMAction("destroy", [], "nonce").run()
+
+    dirty = start(Dirty(), tmp_path)
+    assert states(tmp_path) == {"done": [None] * 2, "failed": []}
+    assert dirty.calls == [("measure", "vm-1", "10.0.0.1"), ("destroy", "vm-1"), ("clean", Host("h1")),
+                           ("measure", "vm-2", "10.0.0.1"), ("destroy", "vm-2")]
 
 
 def test_without_the_engine_its_extra_is_named() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from execobench.meter import Meter, expect_equal, scratch
-from execobench.registry import OURS, Implementation, Metric, Workload
+from execobench.registry import OURS, PLAIN, Implementation, Metric, Workload
 
 FILES = ("network", "sites", "clusters", "hosts", "hierarchy")
 
@@ -115,7 +115,7 @@ WORKLOADS = [
         base="curl --parallel",
         metrics=METRICS,
         implementations=(
-            Implementation("curl --parallel", first_curl, OURS, needs=("curl",)),
+            Implementation("curl --parallel", first_curl, PLAIN, needs=("curl",)),
             Implementation("execo", first_execo, OURS),
         ),
         reps=9,
@@ -130,7 +130,7 @@ WORKLOADS = [
         base="json.loads",
         metrics=METRICS,
         implementations=(
-            Implementation("json.loads", again_json, OURS),
+            Implementation("json.loads", again_json, PLAIN),
             Implementation("execo", again_execo, OURS),
         ),
         reps=9,

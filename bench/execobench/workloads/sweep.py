@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from execobench.meter import Meter, expect_equal, rss_bytes, scratch
-from execobench.registry import ORIGINAL, OURS, Implementation, Metric, Workload
+from execobench.registry import ORIGINAL, OURS, PLAIN, Implementation, Metric, Workload
 
 WORKERS = 4
 STEPS = 300
@@ -304,7 +304,7 @@ WORKLOADS = [
         base="json.loads of each line",
         metrics=WALL,
         implementations=(
-            Implementation("json.loads of each line", reopen_json, OURS),
+            Implementation("json.loads of each line", reopen_json, PLAIN),
             Implementation("execo_engine", reopen, OURS),
         ),
         reps=3,
