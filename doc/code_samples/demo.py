@@ -70,7 +70,7 @@ class Pi(SweepEngine):
 
 
 def say(text):
-    print(f"\n{style.emph('==')} {style.user1(text)}", flush=True)
+    print(f"\n{style.emph('==')} {style.user1(text)}\n", end="", flush=True)       # at once, for the campaign writes there too
 
 
 def try_guest(folder):
