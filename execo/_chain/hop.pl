@@ -432,6 +432,8 @@ sub greet {
     my $peer = $pending{$number};
     my $got = sysread($peer->{socket}, $peer->{header}, HEADER - length $peer->{header}, length $peer->{header});
     return if !defined $got && ($! == EAGAIN || $! == EINTR);
+    # One that has said nothing: a feeder that was told to drop us before it could.
+    if (!$got && $peer->{header} eq '') { close((delete $pending{$number})->{socket}); return }
     return refuse($number, 'left without a token') unless $got;
     my $header = $peer->{header};
     my $n = length $header < TOKEN ? length $header : TOKEN;
