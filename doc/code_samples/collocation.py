@@ -72,9 +72,9 @@ class Collocation(VMEngine):
         self.in_vms(vms, f"cat > benchmark << 'end'\n{BENCHMARK}\nend")
 
     def measure(self, combination, vms, hosts, directory):      # 4. run it, 5. end all after a time
-        command = "echo ready; read line; sh benchmark > output & read line; kill $!"
+        command = "sh benchmark >> output & until [ -s output ]; do sleep 0.1; done; echo ready; read line; : > output; read line; kill $!"
         with Remote(command, self.guests(vms), self.vm_connection_params).start() as action:
-            action.expect("ready", timeout=60)
+            action.expect("ready", timeout=60)                  # what counts is when it runs in all of them
             action.write("begin\n")
             action.wait(timeout=self.args.seconds)              # or until there is none that runs
             action.write("end\n")

@@ -29,7 +29,7 @@ MODULES = """
     drivers/virtio/virtio_ring drivers/virtio/virtio drivers/virtio/virtio_pci_legacy_dev drivers/virtio/virtio_pci_modern_dev
     drivers/virtio/virtio_pci drivers/block/virtio_blk net/core/failover drivers/net/net_failover drivers/net/virtio_net
 """.split()
-KERNEL_ARGS = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable vmname={id} vmip={ip}/24"
+KERNEL_ARGS = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable cryptomgr.notests vmname={id} vmip={ip}/24"
 """For `execo_g5k.vmutils.Hypervisor`; some of them save time where the processor is emulated."""
 
 INIT = """#!/bin/busybox sh
