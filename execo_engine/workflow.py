@@ -109,7 +109,7 @@ class SweepEngine(Engine):
     def tidy_up(self, combination: Any, hosts: list[Host]) -> None:
         """Called in the same thread after `run_combination`, however it ended, before its hosts are another's; not if they are gone.
 
-        What was found counts already: an exception is logged, and when the campaign stops meanwhile, the result is kept.
+        What has succeeded is on the disk already, whatever happens here; an exception is logged.
         """
 
     def hosts_needed(self, combination: Any) -> int:

@@ -48,6 +48,11 @@ class Outcome:
         except ClaimLost as lost:
             logger.warning("%s: its result is left out: %s", combination_words(stint.combination), lost)
 
+    def learn(self, stint: Stint) -> None:
+        """For the schedule, from one whose hosts are free again: what was tidied up took its time too."""
+        if stint.done:
+            self._needs.durations.add(stint.combination, time.monotonic() - stint.begun)
+
     def _done(self, stint: Stint) -> None:
         if stint.value is not None:
             self._sweeper.check(stint.combination)
@@ -59,8 +64,7 @@ class Outcome:
                 return
         # In this order: a death in between is found at the next claim, see `Runner`.
         self._sweeper.done(stint.combination)
-        # What was tidied up afterwards took its time too.
-        self._needs.durations.add(stint.combination, time.monotonic() - stint.begun)
+        stint.done = True
         logger.info("done %s in %s", combination_words(stint.combination), format_duration(stint.seconds, True))
 
     def _fail(self, stint: Stint, reason: str) -> None:

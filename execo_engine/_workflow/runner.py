@@ -36,7 +36,7 @@ TICK = 1.0
 class Runner:
     """Begins what has place and time, and ends what a reservation leaves.  In the thread of the campaign.
 
-    :param ends: where combinations that have ended are put by their threads, and None to wake the campaign.
+    :param ends: where combinations that have succeeded or ended are put by their threads, and None to wake the campaign.
     """
 
     def __init__(self, experiment: Experiment, sweeper: ParamSweeper, testbed: Any, choice: Choice, outcome: Outcome, stop: StopSignal,
@@ -66,8 +66,8 @@ class Runner:
                     break
                 stint = self._next_end(TICK if left is None else min(left, TICK))
                 if stint is not None:
-                    ended += 1
                     self._settle(stint)
+                    ended += stint not in self._running
         finally:
             self._end_all(before)
         return started > 0 or self._sweeper.remaining_count == 0
@@ -141,11 +141,18 @@ class Runner:
             return None
         return None if stint is not None and stint.abandoned else stint
 
-    def _settle(self, stint: Stint) -> None:
-        """Record how it ended."""
-        self._running.remove(stint)
-        self._bad |= set(stint.bad_hosts)
-        self._outcome.record(stint)
+    def _settle(self, stint: Stint, given_up: bool = False) -> None:
+        """Record how it ended.  What failed may be tried again at once, so not before its hosts are tidied up."""
+        if stint not in self._running:          # put twice before we looked
+            return
+        over = given_up or stint.ended
+        if not stint.recorded and (over or stint.succeeded):
+            stint.recorded = True
+            self._outcome.record(stint)
+        if over:
+            self._running.remove(stint)
+            self._bad |= set(stint.bad_hosts)
+            self._outcome.learn(stint)
 
     def _end_all(self, before: Sequence[object]) -> None:
         """End what runs on the hosts: kill its processes, wait for its threads, give back its combinations.
@@ -175,4 +182,4 @@ class Runner:
             # Its end, if it comes, is for nobody.
             stint.abandoned = True
             stint.in_time = stint.in_time and stint in judged
-            self._settle(stint)
+            self._settle(stint, given_up=True)

@@ -45,7 +45,8 @@ def logged_to(file: Path) -> Iterator[None]:
 class Stint:
     """A combination on its hosts, from the begin of its thread to its end.
 
-    The scheduler makes it; its thread writes what follows `begun`, and then puts it into the queue of ends.
+    The scheduler makes it; its thread writes what follows `begun`, and puts it into the queue of ends: when it has succeeded, so that its
+    result is on the disk whatever happens while its hosts are tidied up; and when it has ended.
     """
 
     combination: Any
@@ -64,6 +65,10 @@ class Stint:
     bad_hosts: list[Host] = field(default_factory=list)
     judged: bool = False
     """All of the above is known; what is left is to tidy up."""
+    ended: bool = False
+    recorded: bool = False
+    done: bool = False
+    """Recorded as done."""
     abandoned: bool = False
 
     def start(self, work: Callable[[Stint], Any], time_left: Callable[[], float | None], ends: SimpleQueue[Stint | None],
@@ -85,12 +90,15 @@ class Stint:
                 # The hosts of a job can go away a little before its time is over, and that is no failure.
                 self.in_time = is_left(time_left())
             self.judged = True
+            if self.succeeded:
+                ends.put(self)
             try:
                 # The hosts of one that was given up may be another's by now.
                 if self.in_time and not self.abandoned:
                     with logged_to(self.directory / "log.txt"):
                         self._tidy_up(tidy_up)
             finally:
+                self.ended = True
                 ends.put(self)
 
         # A daemon: one that nothing can end must not keep the program from ending.
@@ -102,6 +110,10 @@ class Stint:
             tidy_up(self)
         except BaseException as error:          # it changes nothing of what was found
             execo_logger.warning("%s was not tidied up: %r", self.directory.name, error)
+
+    @property
+    def succeeded(self) -> bool:
+        return self.judged and self.in_time and self.error is None
 
     @property
     def host_names(self) -> str | list[str]:

@@ -316,6 +316,22 @@ def test_a_result_is_kept_when_the_campaign_stops_while_it_is_tidied_up(deaf: bo
     assert [row["double"] for row in campaign.results.rows()] == [2]
 
 
+def test_a_result_is_on_the_disk_while_its_hosts_are_tidied_up(tmp_path: Path) -> None:
+    class Slow(Campaign):
+        parameters: Any = ParameterSpace({"size": [1]})
+        found: list[dict[str, int]] = []  # noqa: RUF012
+
+        def tidy_up(self, combination: Any, hosts: list[Host]) -> None:
+            end = time.monotonic() + 30
+            while counts(tmp_path)["done"] == 0 and time.monotonic() < end:
+                time.sleep(0.01)
+            self.found.append({"done": counts(tmp_path)["done"], "rows": len(self.results.rows())})
+
+    campaign = Slow()
+    run(campaign, tmp_path)
+    assert campaign.found == [{"done": 1, "rows": 1}]
+
+
 def test_an_error_of_prepare_gives_the_hosts_back_and_is_tried_again(tmp_path: Path) -> None:
     class Preparing(Campaign):
         calls = 0
