@@ -331,10 +331,7 @@ class Plan:
     def failed(self, host: int, failure: Failure, now: float) -> list[Order]:
         """It has said that it cannot go on, or its process has ended.  Without the head nobody gets more."""
         if host == HEAD:
-            for other, node in self._nodes.items():
-                if not node.settled:
-                    node.phase = GONE
-                    self._settle(other, failure)
+            self._give_up(failure)
         elif self._nodes[host].phase != GONE:
             self._remove(host, now)
             self._settle(host, failure)
@@ -527,6 +524,12 @@ class Plan:
 
     # time
 
+    def _give_up(self, failure: Failure) -> None:
+        for host, node in self._nodes.items():
+            if not node.settled:
+                node.phase = GONE
+                self._settle(host, failure)
+
     def _give_up_starting(self, now: float) -> None:
         if now - self._starting_news < START_SECONDS:
             return
@@ -539,10 +542,10 @@ class Plan:
         patience = self.settings.patience
         work = patience + (self._total or 0) / WORK_RATE
         if self._head.alive and now - self._head.heard > patience:
-            self._orders += self.failed(HEAD, Failure(f"no sign of life from the sender for {patience:.0f} s", errno.ETIMEDOUT), now)
+            self._give_up(Failure(f"no sign of life from the sender for {patience:.0f} s", errno.ETIMEDOUT))
             return
         if self._head.phase == RECEIVING and self._total is not None and now - self._head.since > work:
-            self._orders += self.failed(HEAD, Failure(f"the sender has not read its files in {work:.0f} s", errno.ETIMEDOUT), now)
+            self._give_up(Failure(f"the sender has not read its files in {work:.0f} s", errno.ETIMEDOUT))
             return
         for host, node in self._nodes.items():
             if not node.alive or node.settled and node.phase != DONE:

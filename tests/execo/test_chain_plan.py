@@ -418,6 +418,16 @@ def test_no_order_of_events_confuses_it(events: list[tuple[str, int, int]]) -> N
     assert len(settled) == len(set(settled))
 
 
+def test_a_sender_that_falls_silent_ends_each_host_once() -> None:
+    plan = Plan(["a", "b", "c"], Settings(), 0.0)
+    plan.sized(25, 25, 0.0)
+    for host in range(3):
+        plan.port(host, 1, "", 0.0)
+    settled = [order for order in plan.tick(10 * Settings().patience) if isinstance(order, Settled)]
+    assert [order.host for order in settled] == [0, 1, 2]
+    assert all(order.failure is not None and "the sender" in order.failure.text for order in settled)
+
+
 # what is said
 
 @pytest.mark.parametrize(("line", "event"), [
