@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,21 +18,46 @@ from ..results import combination_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
 STEPS_FILE = "steps.jsonl"
 
 
-@dataclass(frozen=True)
-class Span:
-    """A step that has ended; monotonic instants."""
+class Coverage:
+    """Length of the union of intervals that are added in the order of their ends.
 
-    name: str
+    Keeps only those that a later one may still touch: a campaign of a million steps holds as many as are under way.
+    """
+
+    def __init__(self) -> None:
+        self._settled = 0.0
+        self._stretches: deque[tuple[float, float]] = deque()       # apart from each other, in order
+
+    def add(self, begin: float, end: float) -> None:
+        while self._stretches and self._stretches[-1][1] >= begin:
+            begin = min(begin, self._stretches.pop()[0])
+        self._stretches.append((begin, end))
+
+    def settle(self, earliest: float) -> None:
+        """What will be added begins at this instant or later."""
+        while self._stretches and self._stretches[0][1] < earliest:
+            begin, end = self._stretches.popleft()
+            self._settled += end - begin
+
+    def length(self) -> float:
+        return self._settled + sum(end - begin for begin, end in self._stretches)
+
+    def __len__(self) -> int:
+        """How many intervals are kept."""
+        return len(self._stretches)
+
+
+@dataclass(eq=False)
+class _Open:
     begin: float
-    end: float
-    leaf: bool
-    """No other step was inside."""
+    leaf: bool = True
+    """No other step was inside so far."""
 
 
 class Steps:
@@ -44,35 +70,46 @@ class Steps:
         self._file = Path(directory).absolute() / STEPS_FILE
         self._lock = threading.Lock()
         self._begin = time.monotonic()
-        self._spans: list[Span] = []
+        self._seconds: dict[str, float] = {}
+        self._coverage = Coverage()
+        self._leaves: set[_Open] = set()        # under way, with no other inside so far
         self._open = threading.local()
 
     @contextlib.contextmanager
     def step(self, combination: Any, name: str) -> Iterator[None]:
         """The block is this step of the combination; None: of none.  A step may have others inside."""
-        start_date, begin = time.time(), time.monotonic()
+        start_date = time.time()
         error: BaseException | None = None
-        outer: list[None] | None = getattr(self._open, "inner", None)
-        inner: list[None] = []
-        if outer is not None:
-            outer.append(None)
-        self._open.inner = inner
+        outer: _Open | None = getattr(self._open, "innermost", None)
+        with self._lock:
+            self._open.innermost = mine = _Open(time.monotonic())
+            self._leaves.add(mine)
+            if outer is not None:
+                outer.leaf = False
+                self._leaves.discard(outer)
         try:
             yield
         except BaseException as raised:
             error = raised
             raise
         finally:
-            end = time.monotonic()
-            self._open.inner = outer
-            line = dumps({"step": name, "combination": None if combination is None else combination_name(combination),
-                          "start_date": start_date, "seconds": round(end - begin, 6), "error": None if error is None else repr(error)})
+            self._open.innermost = outer
             with self._lock:
-                self._spans.append(Span(name, begin, end, not inner))
-                try:
-                    self._append(line)
-                except OSError as full:         # what the block did is no worse for that
-                    logger.warning("%s: %s took %.1f s, which could not be noted: %s", self._file, name, end - begin, full)
+                self._end(mine, name, start_date, None if combination is None else combination_name(combination), error)
+
+    def _end(self, step: _Open, name: str, start_date: float, combination: str | None, error: BaseException | None) -> None:
+        end = time.monotonic()
+        seconds = end - step.begin
+        self._leaves.discard(step)
+        if step.leaf:
+            self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+            self._coverage.add(step.begin, end)
+        self._coverage.settle(min((leaf.begin for leaf in self._leaves), default=end))
+        try:
+            self._append(dumps({"step": name, "combination": combination, "start_date": start_date, "seconds": round(seconds, 6),
+                                "error": None if error is None else repr(error)}))
+        except OSError as full:         # what the block did is no worse for that
+            logger.warning("%s: %s took %.1f s, which could not be noted: %s", self._file, name, seconds, full)
 
     def _append(self, line: str) -> None:
         with self._file.open("a+b") as file:
@@ -88,27 +125,14 @@ class Steps:
         Of a step that had others inside, only these are counted.
         """
         with self._lock:
-            spans, now = [span for span in self._spans if span.leaf], time.monotonic()
-        seconds: dict[str, float] = {}
-        for span in spans:
-            seconds[span.name] = seconds.get(span.name, 0.0) + span.end - span.begin
-        wall = now - self._begin
-        return {"wall": wall, "other": max(0.0, wall - covered((span.begin, span.end) for span in spans)), "steps": seconds}
+            wall = time.monotonic() - self._begin
+            return {"wall": wall, "other": max(0.0, wall - self._coverage.length()), "steps": dict(self._seconds)}
 
     def words(self) -> str:
         """The same in a line."""
         told = self.totals()
         parts = [f"{name} {format_duration(round(seconds, 1), True)}" for name, seconds in told["steps"].items()]
         return f"steps: {', '.join(parts) or 'none'}; {told['other'] / told['wall']:.1%} of {told['wall']:.1f} s in none of them"
-
-
-def covered(spans: Iterable[tuple[float, float]]) -> float:
-    """Length of the union of (begin, end)."""
-    total, reached = 0.0, float("-inf")
-    for begin, end in sorted(spans):
-        total += max(0.0, end - max(begin, reached))
-        reached = max(reached, end)
-    return total
 
 
 def read_steps(directory: str | Path) -> list[dict[str, Any]]:

@@ -11,19 +11,45 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from execo import Host
-from execo_engine._workflow.steps import Steps, covered, read_steps
+from execo_engine._workflow.steps import Coverage, Steps, read_steps
 from execo_engine.testbeds import StaticTestbed
 from execo_engine.workflow import SweepEngine
 
 
 @pytest.mark.parametrize(("spans", "length"), [
     ([], 0), ([(1, 3)], 2), ([(1, 3), (5, 6)], 3),
-    ([(5, 6), (1, 3)], 3), ([(1, 4), (2, 3)], 3), ([(1, 3), (2, 5)], 4), ([(1, 3), (3, 4)], 3),
+    ([(2, 3), (1, 4)], 3), ([(1, 3), (2, 5)], 4), ([(1, 3), (3, 4)], 3), ([(1, 2), (3, 4), (5, 6), (0, 7)], 7),
 ])
 def test_time_that_two_steps_share_counts_once(spans: list[tuple[float, float]], length: float) -> None:
-    assert covered(spans) == length
+    coverage = Coverage()
+    for span in spans:
+        coverage.add(*span)
+    assert coverage.length() == length
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)), max_size=30))
+def test_what_is_settled_counts_as_before(begins: list[tuple[int, int]]) -> None:
+    spans = sorted(((begin, begin + length) for begin, length in begins), key=lambda span: span[1])
+    coverage = Coverage()
+    for number, span in enumerate(spans):
+        coverage.add(*span)
+        coverage.settle(min((begin for begin, _ in spans[number + 1:]), default=99))
+    assert coverage.length() == len({second for span in spans for second in range(*span)})
+    assert len(coverage) == 0 or not spans
+
+
+def test_a_million_steps_are_not_kept(tmp_path: Path) -> None:
+    steps = Steps(str(tmp_path))
+    with steps.step(None, "whole"):
+        for _ in range(100):
+            with steps.step(None, "short"):
+                pass
+    assert len(steps._coverage) <= 1
+    assert list(steps.totals()["steps"]) == ["short"]
 
 
 def test_of_a_step_with_others_inside_only_these_count(tmp_path: Path) -> None:
