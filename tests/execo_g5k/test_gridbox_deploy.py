@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from deployments import ENV, PATIENCE, ask_nodes, job_of, on_frontend, wait_until
+from deployments import ENV, PATIENCE, ask_nodes, clear, hurry, job_of, on_frontend, wait_until
 from requirements import require
 
 from execo import Remote
@@ -39,8 +39,7 @@ filesystem: ext4
 def _box() -> Iterator[GridBox]:
     require("namespaces")
     with GridBox(oar="own", isolation="namespaces", nodes_per_cluster=4, sites=["lyon"]) as box:
-        box.deployments.step_seconds = 0.002
-        box.deployments.polling = 0.02
+        hurry(box)
         assert box.api is not None
         for vlan in ("4", "DEFAULT"):           # the network of a VLAN lives as long as the box, not as long as a test
             box.api.vlans("lyon").put(["saone-1.lyon.grid5000.fr"], vlan)
@@ -49,13 +48,8 @@ def _box() -> Iterator[GridBox]:
 
 @pytest.fixture
 def grid(_box: GridBox) -> Iterator[GridBox]:
-    """Lyon; at the end of a test no job and no fault is left."""
     yield _box
-    _box.deployments.mend()
-    _box.deployments.seconds.clear()
-    _box.deployments.down.clear()
-    oardel([(job["uid"], "lyon") for job in _box.oars["lyon"].jobs() if job["state"] not in ("terminated", "error")])
-    wait_until(lambda: not _box.kadeploys["lyon"].systems.touched() and not _box.api.vlans("lyon").moved())   # type: ignore[union-attr]
+    clear(_box)
 
 
 def test_deployed_nodes_have_another_root_and_go_back_when_the_job_ends(grid: GridBox) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployments import ENV, PATIENCE, job_of, on_frontend, wait_until
+from deployments import ENV, PATIENCE, clear, hurry, job_of, on_frontend, wait_until
 
 from execo import Host, ProcessOutputHandler
 from execo_g5k._gridbox.kadeploy.standin import MACROS
@@ -30,19 +30,14 @@ STEPS = [f"{macro}-{micro}" for macro, micros in MACROS for micro in micros]
 @pytest.fixture(scope="module")
 def _box() -> Iterator[GridBox]:
     with GridBox(oar="own", isolation=None, sites=["lyon", "nancy"]) as box:
-        box.deployments.step_seconds = 0.002
-        box.deployments.polling = 0.02
+        hurry(box)
         yield box
 
 
 @pytest.fixture
 def grid(_box: GridBox) -> Iterator[GridBox]:
     yield _box
-    _box.deployments.mend()
-    _box.deployments.seconds.clear()
-    oardel([(job["uid"], site) for site, oar in _box.oars.items() for job in oar.jobs() if job["state"] not in ("terminated", "error")])
-    systems = _box.kadeploys["lyon"].systems
-    wait_until(lambda: not systems.touched())
+    clear(_box)
 
 
 class At(ProcessOutputHandler):

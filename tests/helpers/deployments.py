@@ -8,7 +8,8 @@ from typing import Any
 
 from execo import Remote, SshProcess
 from execo_g5k.config import default_frontend_connection_params
-from execo_g5k.oar import OarSubmission, get_oar_job_nodes, oarsub, wait_oar_job_start
+from execo_g5k.gridbox import GridBox
+from execo_g5k.oar import OarSubmission, get_oar_job_nodes, oardel, oarsub, wait_oar_job_start
 
 PATIENCE = 60.0
 ENV = "debian12-min"
@@ -20,6 +21,23 @@ def wait_until(fact: Callable[[], Any], seconds: float = PATIENCE) -> None:
     while not fact():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def hurry(box: GridBox) -> None:
+    """Its deployments take no more time than they must."""
+    box.deployments.step_seconds = 0.002
+    box.deployments.polling = 0.02
+
+
+def clear(box: GridBox) -> None:
+    """No job, no fault and no deployed node is left of a test."""
+    box.deployments.mend()
+    box.deployments.seconds.clear()
+    box.deployments.down.clear()
+    oardel([(job["uid"], site) for site, oar in box.oars.items() for job in oar.jobs() if job["state"] not in ("terminated", "error")])
+    assert box.api is not None
+    vlans = [box.api.vlans(site) for site in box.kadeploys]
+    wait_until(lambda: not any(kadeploy.systems.touched() for kadeploy in box.kadeploys.values()) and not any(one.moved() for one in vlans))
 
 
 def job_of(resources: Any = "nodes=2", job_type: str | None = "deploy", site: str = "lyon") -> tuple[Any, list[str]]:
