@@ -2,7 +2,7 @@
 """How long does a live migration take?  Memory, bandwidth, VMs on the core, memory written meanwhile: 120 settings, 10 migrations each.
 
     migration.py -c DIR            run the campaign, or go on with it
-    migration.py summary DIR       table, migrations.csv and migrations.png of what there is, also while it runs
+    migration.py summary DIR       table, migrations.csv and migrations.svg of what there is, also while it runs
 """
 
 import csv
@@ -177,9 +177,10 @@ def draw(settings, file):
                       label=f"{vms} VM{'s' if vms > 1 else ''}")
         aborted = [(rate, one["seconds"]) for rate, migrations in mine.items() for one in migrations if not one["converged"]]
         axes.plot([rate for rate, _ in aborted], [seconds for _, seconds in aborted], "x", color=colour)
+    for axes in panels.flat:            # at last: from then on the limits stay
         axes.set_ylim(bottom=0)
     panels[0][0].legend(title="on the core")
-    figure.savefig(file, dpi=120)
+    figure.savefig(file)
 
 
 def summary(directory):
@@ -188,8 +189,8 @@ def summary(directory):
         sys.exit(f"no results yet in {directory}")
     print_table(settings)
     write_csv(settings, directory / "migrations.csv")
-    draw(settings, directory / "migrations.png")
-    print(f"{sum(map(len, settings.values()))} migrations of {len(settings)} settings: migrations.csv and migrations.png in {directory}")
+    draw(settings, directory / "migrations.svg")
+    print(f"{sum(map(len, settings.values()))} migrations of {len(settings)} settings: migrations.csv and migrations.svg in {directory}")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def test_a_vm_campaign_outlives_its_reservation_and_records_what_does_not_conver
     assert told.returncode == 0, told.stderr
     assert "2 of 2" in told.stdout
     assert len((tmp_path / "migrations.csv").read_text().splitlines()) == 5
-    assert (tmp_path / "migrations.png").stat().st_size > 5000
+    assert (tmp_path / "migrations.svg").stat().st_size > 5000
 
 
 @pytest.mark.parametrize(("values", "interval"), [
@@ -109,3 +109,21 @@ def test_a_vm_campaign_outlives_its_reservation_and_records_what_does_not_conver
     (range(1, 101), (40, 61))])
 def test_the_interval_of_a_median_is_that_of_the_tables(values: Any, interval: tuple[float, float]) -> None:
     assert sample().interval(values) == interval
+
+
+def test_the_figure_shows_all_migrations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    drawn: list[Any] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_: drawn.append(figure))     # which would keep its fonts open
+    module = sample()
+    settings = {(memory, bandwidth, vms, rate): [{"seconds": memory / bandwidth * (1 + rate / 50) + vms, "converged": vms < 4}] * 10
+                for memory in (96, 192) for bandwidth in (32, 64) for vms in (1, 4) for rate in (0, 75)}
+    module.draw(settings, tmp_path / "migrations.svg")
+    (figure,) = drawn
+    assert len(figure.axes) == 4
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        shown = [second for line in axes.lines for second in line.get_ydata()]
+        assert (low, len(shown) >= 22) == (0, True)
+        assert max(shown) < high
