@@ -94,7 +94,6 @@ class Collocation(VMEngine):
 
 def summary(directory):
     """FLOPS of a core, by least squares, if each VM gets them divided by the VMs on the core; and what is left to be explained."""
-    from matplotlib.figure import Figure  # pip install 'execo-engine[plot]'
     rows = [{"same": len(each), "other": sum(map(len, row["flops"].values())) - len(each), "core": core, "flops": one}
             for row in Results(directory).rows() for core, each in row["flops"].items() for one in each
             ] or sys.exit(f"no results yet in {directory}")
@@ -110,6 +109,7 @@ def summary(directory):
     for same, other in sorted(cells):
         flops, residual = (mean(row[name] for row in cells[same, other]) for name in ("flops", "residual"))
         print(f"{same} on the core, {other:2} on others: {flops:8.0f} FLOPS, residual {residual:+8.0f} ({residual / flops:+.1%})")
+    from matplotlib.figure import Figure  # pip install 'execo-engine[plot]'
     axes = (figure := Figure(figsize=(6, 4), layout="constrained")).add_subplot(xlabel="VMs on the same core", ylabel="VMs on other cores")
     colours = [mean(row["flops"] for row in mine) / 1000 for mine in cells.values()]
     figure.colorbar(axes.scatter(*zip(*cells, strict=True), c=colours, s=250, marker="s", vmin=0), label="kFLOPS of a VM")
