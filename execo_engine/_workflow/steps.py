@@ -69,6 +69,7 @@ class Steps:
     def __init__(self, directory: str) -> None:
         self._file = Path(directory).absolute() / STEPS_FILE
         self._lock = threading.Lock()
+        self._writing = threading.Lock()        # another one, so that a slow disk is not counted as time of steps
         self._begin = time.monotonic()
         self._seconds: dict[str, float] = {}
         self._coverage = Coverage()
@@ -94,22 +95,25 @@ class Steps:
             raise
         finally:
             self._open.innermost = outer
-            with self._lock:
-                self._end(mine, name, start_date, None if combination is None else combination_name(combination), error)
+            seconds = self._end(mine, name)
+            line = dumps({"step": name, "combination": None if combination is None else combination_name(combination),
+                          "start_date": start_date, "seconds": round(seconds, 6), "error": None if error is None else repr(error)})
+            try:
+                with self._writing:
+                    self._append(line)
+            except OSError as full:             # what the block did is no worse for that
+                logger.warning("%s: %s took %.1f s, which could not be noted: %s", self._file, name, seconds, full)
 
-    def _end(self, step: _Open, name: str, start_date: float, combination: str | None, error: BaseException | None) -> None:
-        end = time.monotonic()
-        seconds = end - step.begin
-        self._leaves.discard(step)
-        if step.leaf:
-            self._seconds[name] = self._seconds.get(name, 0.0) + seconds
-            self._coverage.add(step.begin, end)
-        self._coverage.settle(min((leaf.begin for leaf in self._leaves), default=end))
-        try:
-            self._append(dumps({"step": name, "combination": combination, "start_date": start_date, "seconds": round(seconds, 6),
-                                "error": None if error is None else repr(error)}))
-        except OSError as full:         # what the block did is no worse for that
-            logger.warning("%s: %s took %.1f s, which could not be noted: %s", self._file, name, seconds, full)
+    def _end(self, step: _Open, name: str) -> float:
+        """Count it; returns how long it took."""
+        with self._lock:
+            end = time.monotonic()
+            self._leaves.discard(step)
+            if step.leaf:
+                self._seconds[name] = self._seconds.get(name, 0.0) + end - step.begin
+                self._coverage.add(step.begin, end)
+            self._coverage.settle(min((leaf.begin for leaf in self._leaves), default=end))
+        return end - step.begin
 
     def _append(self, line: str) -> None:
         with self._file.open("a+b") as file:

@@ -42,7 +42,7 @@ def test_what_is_settled_counts_as_before(begins: list[tuple[int, int]]) -> None
     assert len(coverage) == 0 or not spans
 
 
-def test_a_million_steps_are_not_kept(tmp_path: Path) -> None:
+def test_steps_that_have_ended_are_not_kept(tmp_path: Path) -> None:
     steps = Steps(str(tmp_path))
     with steps.step(None, "whole"):
         for _ in range(100):
